@@ -1,0 +1,19 @@
+//! Callahead.
+pub mod audio;
+pub mod call;
+pub mod carrier;
+pub mod config;
+pub mod dialplan;
+pub mod engine;
+pub mod http;
+pub mod media;
+pub mod pii;
+pub mod record;
+pub mod route;
+pub mod rtp;
+pub mod schedule;
+pub mod sdp;
+pub mod sip;
+pub mod speech;
+pub mod store;
+pub mod transcribe;
