@@ -58,6 +58,11 @@ impl<'d, 't> Table<'d, 't> {
         Self { source, what: what.into(), span, entries, asked: RefCell::default() }
     }
 
+    /// A table without keys, for a section that is not there.
+    pub fn empty(source: &'d Source<'t>, what: impl Into<String>) -> Self {
+        Self { source, what: what.into(), span: 0..0, entries: BTreeMap::new(), asked: RefCell::default() }
+    }
+
     /// Where to report what this table lacks.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
