@@ -21,7 +21,8 @@ pub fn parse<'t, R>(source: &Source<'t>, read: impl FnOnce(&Table<'_, 't>) -> R)
     let (root, errors) = DeTable::parse_recoverable(source.text());
     for error in &errors {
         let end = source.text().len();
-        source.error(error.span().unwrap_or(end..end), format!("this is not TOML: {}", error.message().trim()));
+        source
+            .error(error.span().unwrap_or(end..end), format!("this is not TOML: {}", error.message().trim()));
     }
     errors.is_empty().then(|| read(&Table::new(source, "the file", 0..0, root.get_ref())))
 }
@@ -49,10 +50,24 @@ pub struct Item<'d, 't> {
 }
 
 impl<'d, 't> Table<'d, 't> {
-    fn new(source: &'d Source<'t>, what: impl Into<String>, span: Range<usize>, table: &'d DeTable<'d>) -> Self {
+    fn new(
+        source: &'d Source<'t>,
+        what: impl Into<String>,
+        span: Range<usize>,
+        table: &'d DeTable<'d>,
+    ) -> Self {
         let item = |(key, value): (&'d Spanned<toml::de::DeString<'d>>, &'d Spanned<DeValue<'d>>)| {
             let key_text: &str = key.get_ref();
-            (key_text, Item { source, key: key_text, key_span: key.span(), span: value.span(), value: value.get_ref() })
+            (
+                key_text,
+                Item {
+                    source,
+                    key: key_text,
+                    key_span: key.span(),
+                    span: value.span(),
+                    value: value.get_ref(),
+                },
+            )
         };
         let entries = table.iter().map(item).collect();
         Self { source, what: what.into(), span, entries, asked: RefCell::default() }
@@ -83,7 +98,11 @@ impl<'d, 't> Table<'d, 't> {
     pub fn require(&self, key: &'static str, example: &str) -> Option<Item<'d, 't>> {
         let item = self.get(key);
         if item.is_none() {
-            self.source.error_help(self.span(), format!("{} has no `{key}`", self.what), format!("add `{example}`"));
+            self.source.error_help(
+                self.span(),
+                format!("{} has no `{key}`", self.what),
+                format!("add `{example}`"),
+            );
         }
         item
     }
@@ -167,7 +186,9 @@ impl<'d, 't> Item<'d, 't> {
     ) -> Option<T> {
         let text = self.text(example)?;
         parse(text)
-            .inspect_err(|error| self.error(format!("`{}`: {error}", self.key), format!("write `{} = {example}`", self.key)))
+            .inspect_err(|error| {
+                self.error(format!("`{}`: {error}", self.key), format!("write `{} = {example}`", self.key))
+            })
             .ok()
     }
 
@@ -197,7 +218,8 @@ impl<'d, 't> Item<'d, 't> {
             self.wrong("a whole number", &range.start().to_string());
             return None;
         };
-        let number = i64::from_str_radix(value.as_str(), value.radix()).ok().and_then(|n| u32::try_from(n).ok());
+        let number =
+            i64::from_str_radix(value.as_str(), value.radix()).ok().and_then(|n| u32::try_from(n).ok());
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let bounds = format!("write a number from {} to {}", range.start(), range.end());
@@ -220,7 +242,10 @@ impl<'d, 't> Item<'d, 't> {
         };
         if !range.contains(&duration) {
             let (low, high) = (spell_duration(*range.start()), spell_duration(*range.end()));
-            self.error(format!("`{}` is out of range", self.key), format!("write a time from {low} to {high}"));
+            self.error(
+                format!("`{}` is out of range", self.key),
+                format!("write a time from {low} to {high}"),
+            );
             return None;
         }
         Some(duration)
@@ -248,7 +273,11 @@ impl<'d, 't> Item<'d, 't> {
             self.wrong("a list", example);
             return None;
         };
-        let member = |value: &'d Spanned<DeValue<'d>>| Item { span: value.span(), value: value.get_ref(), ..self.clone() };
+        let member = |value: &'d Spanned<DeValue<'d>>| Item {
+            span: value.span(),
+            value: value.get_ref(),
+            ..self.clone()
+        };
         Some(values.iter().map(member).collect())
     }
 }
@@ -298,7 +327,9 @@ mod tests {
 
     #[test]
     fn durations_read_back() {
-        for (text, ms) in [("500ms", 500), ("6s", 6000), ("45 min", 2_700_000), ("2h", 7_200_000), ("1d", 86_400_000)] {
+        for (text, ms) in
+            [("500ms", 500), ("6s", 6000), ("45 min", 2_700_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
             let duration = parse_duration(text).unwrap();
             assert_eq!(duration.as_millis(), ms);
             assert_eq!(parse_duration(&spell_duration(duration)), Some(duration));
@@ -311,7 +342,11 @@ mod tests {
     fn messages(text: &str, read: impl FnOnce(&Table<'_, '_>)) -> Vec<String> {
         let source = Source::new("f", text);
         parse(&source, read);
-        source.into_diagnostics().into_iter().map(|found| format!("{}: {}", found.line, found.message)).collect()
+        source
+            .into_diagnostics()
+            .into_iter()
+            .map(|found| format!("{}: {}", found.line, found.message))
+            .collect()
     }
 
     #[test]
@@ -339,6 +374,12 @@ mod tests {
     fn reports_syntax_and_unknown_keys() {
         let found = messages("a = \nb = 1\nb = 2\n", |_| panic!("not read"));
         assert!(found.len() >= 2 && found.iter().all(|line| line.contains("this is not TOML")), "{found:?}");
-        assert_eq!(messages("aa = 1", |table| { table.get("ab"); table.finish() }), ["1: unknown key `aa` in the file"]);
+        assert_eq!(
+            messages("aa = 1", |table| {
+                table.get("ab");
+                table.finish()
+            }),
+            ["1: unknown key `aa` in the file"]
+        );
     }
 }

@@ -15,7 +15,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reads the engine's settings; paths are relative to `dir`. The trunks and plans of the result are empty.
 pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
-    let depot = root.require("depot", "depot = \"Riverside Depot\"").and_then(|item| item.text("\"Riverside Depot\""));
+    let depot = root
+        .require("depot", "depot = \"Riverside Depot\"")
+        .and_then(|item| item.text("\"Riverside Depot\""));
     let zone = match root.get("zone") {
         Some(item) => item.parsed("\"Europe/London\"", jiff::tz::TimeZone::get),
         None => Some(jiff::tz::TimeZone::system()),
@@ -65,7 +67,11 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
 }
 
 /// Reads `[key]`, or its defaults when it is absent.
-fn section<T>(root: &Table<'_, '_>, key: &'static str, read: impl FnOnce(&Table<'_, '_>) -> Option<T>) -> Option<T> {
+fn section<T>(
+    root: &Table<'_, '_>,
+    key: &'static str,
+    read: impl FnOnce(&Table<'_, '_>) -> Option<T>,
+) -> Option<T> {
     let table = match root.get(key) {
         Some(item) => item.table(format!("[{key}]"), "{}")?,
         None => Table::empty(root.source(), format!("[{key}]")),
@@ -87,7 +93,13 @@ fn number(table: &Table<'_, '_>, key: &'static str, default: u32, low: u32, high
     table.get(key).map_or(Some(default), |item| item.integer(low..=high))
 }
 
-fn time(table: &Table<'_, '_>, key: &'static str, default: Duration, low: Duration, high: Duration) -> Option<Duration> {
+fn time(
+    table: &Table<'_, '_>,
+    key: &'static str,
+    default: Duration,
+    low: Duration,
+    high: Duration,
+) -> Option<Duration> {
     table.get(key).map_or(Some(default), |item| item.duration(low..=high))
 }
 
@@ -123,15 +135,21 @@ fn read_ports(item: &Item<'_, '_>) -> Option<(u16, u16)> {
     let port = |item: &Item<'_, '_>| item.integer(1024..=65535).and_then(|port| u16::try_from(port).ok());
     let (first, last) = (port(first)?, port(last)?);
     if first > last || last - first < 3 {
-        item.error("`rtp_ports` has no room for calls", format!("write `rtp_ports = {example}`: a call takes two ports"));
+        item.error(
+            "`rtp_ports` has no room for calls",
+            format!("write `rtp_ports = {example}`: a call takes two ports"),
+        );
         return None;
     }
     Some((first, last))
 }
 
 fn read_voices(root: &Table<'_, '_>) -> Option<BTreeMap<String, Voice>> {
-    let engines =
-        [("festival", VoiceEngine::Festival), ("flite", VoiceEngine::Flite), ("espeak-ng", VoiceEngine::EspeakNg)];
+    let engines = [
+        ("festival", VoiceEngine::Festival),
+        ("flite", VoiceEngine::Flite),
+        ("espeak-ng", VoiceEngine::EspeakNg),
+    ];
     let Some(item) = root.get("voices") else {
         let english = Voice { engine: VoiceEngine::EspeakNg, voice: "en-us".to_owned() };
         return Some(BTreeMap::from([("en".to_owned(), english)]));
@@ -139,11 +157,14 @@ fn read_voices(root: &Table<'_, '_>) -> Option<BTreeMap<String, Voice>> {
     let table = item.table("[voices]", "{ en = { engine = \"flite\", voice = \"rms\" } }")?;
     let mut voices = BTreeMap::new();
     for entry in table.entries() {
-        let Some(table) = entry.table(format!("[voices.{}]", entry.key), "{ engine = \"flite\", voice = \"rms\" }") else {
+        let Some(table) =
+            entry.table(format!("[voices.{}]", entry.key), "{ engine = \"flite\", voice = \"rms\" }")
+        else {
             continue;
         };
         let engine = table.require("engine", "engine = \"espeak-ng\"").and_then(|item| item.word(&engines));
-        let voice = table.require("voice", "voice = \"en-us\"").and_then(|item| item.parsed("\"en-us\"", read_voice));
+        let voice =
+            table.require("voice", "voice = \"en-us\"").and_then(|item| item.parsed("\"en-us\"", read_voice));
         table.finish();
         if let (Some(engine), Some(voice)) = (engine, voice) {
             voices.insert(entry.key.to_owned(), Voice { engine, voice });
@@ -155,7 +176,8 @@ fn read_voices(root: &Table<'_, '_>) -> Option<BTreeMap<String, Voice>> {
 /// The name becomes an argument of a program, and part of an expression for festival: letters, digits, `_`, `-`, `+` only.
 fn read_voice(text: &str) -> Result<String, &'static str> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+');
-    match text.len() <= 60 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(good) {
+    match text.len() <= 60 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(good)
+    {
         true => Ok(text.to_owned()),
         false => Err("this is not the name of a voice"),
     }
@@ -168,7 +190,8 @@ fn read_calls(table: &Table<'_, '_>) -> Option<Calls> {
     let lead = time(table, "lead", 45 * MINUTE, Duration::ZERO, 24 * HOUR);
     let country = table.require("default_country", "default_country = \"GB\"");
     let default_country = country.and_then(|item| item.parsed("\"GB\"", read_country));
-    let plan = table.get("default_plan").map_or(Some("delivery-confirm"), |item| item.text("\"delivery-confirm\""));
+    let plan =
+        table.get("default_plan").map_or(Some("delivery-confirm"), |item| item.text("\"delivery-confirm\""));
     Some(Calls {
         ring_timeout: ring_timeout?,
         max_attempts: max_attempts?,

@@ -54,7 +54,11 @@ fn check_whole(config: &Config, file: &str) -> Vec<Diagnostic> {
     let plan = &config.calls.default_plan;
     if !config.plans.contains_key(plan) {
         let help = suggest(plan, config.plans.keys().map(String::as_str), "plans");
-        findings.push(Diagnostic::whole_file(file, format!("`calls.default_plan`: there is no plan `{plan}`"), Some(help)));
+        findings.push(Diagnostic::whole_file(
+            file,
+            format!("`calls.default_plan`: there is no plan `{plan}`"),
+            Some(help),
+        ));
     }
     let mut silent: BTreeMap<&str, &str> = BTreeMap::new();
     for plan in config.plans.values() {
@@ -64,7 +68,8 @@ fn check_whole(config: &Config, file: &str) -> Vec<Diagnostic> {
     }
     for (language, plan) in silent {
         let message = format!("the plan `{plan}` speaks `{language}`, for which there is no voice");
-        let help = format!("add `{language} = {{ engine = \"espeak-ng\", voice = \"{language}\" }}` to [voices]");
+        let help =
+            format!("add `{language} = {{ engine = \"espeak-ng\", voice = \"{language}\" }}` to [voices]");
         findings.push(Diagnostic::whole_file(file, message, Some(help)));
     }
     findings
@@ -129,7 +134,8 @@ fn read_directory(dir: &Path, findings: &mut Vec<Diagnostic>) -> Vec<(String, Pa
     };
     paths.sort();
     let mut files = Vec::new();
-    for path in paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+    for path in paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+    {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if name.starts_with('.') {
             continue;
@@ -137,7 +143,11 @@ fn read_directory(dir: &Path, findings: &mut Vec<Diagnostic>) -> Vec<(String, Pa
         if !is_name(&name) {
             let help = "rename the file to small letters, digits and `-`".to_owned();
             let file = path.display().to_string();
-            findings.push(Diagnostic::whole_file(file, format!("`{name}` cannot be used as a name"), Some(help)));
+            findings.push(Diagnostic::whole_file(
+                file,
+                format!("`{name}` cannot be used as a name"),
+                Some(help),
+            ));
             continue;
         }
         match read_file(&path) {
@@ -165,7 +175,8 @@ fn read_file(path: &Path) -> Result<String, Diagnostic> {
     if size.len() > LARGEST {
         return Err(wrong(format!("this file has {} bytes, which is too large", size.len()), None));
     }
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("this file cannot be read: {error}"), None))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| wrong(format!("this file cannot be read: {error}"), None))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         wrong(format!("this file is not UTF-8: byte {at} is wrong"), Some("save it as UTF-8"))

@@ -20,7 +20,11 @@ pub(super) fn read(item: &Item<'_, '_>, dir: &Path, surroundings: &Surroundings<
             "write `{} = {EXAMPLE}`, `{{ file = \"...\" }}` or `{{ credential = \"...\" }}`, and change the secret if others could read it here",
             item.key
         );
-        item.source().error_hiding(item.span.clone(), format!("`{}` must not stand in this file", item.key), help);
+        item.source().error_hiding(
+            item.span.clone(),
+            format!("`{}` must not stand in this file", item.key),
+            help,
+        );
         return None;
     }
     let table = item.table(format!("`{}`", item.key), EXAMPLE)?;
@@ -34,7 +38,10 @@ pub(super) fn read(item: &Item<'_, '_>, dir: &Path, surroundings: &Surroundings<
     };
     let name = only.text("\"TRUNK_PASSWORD\"")?;
     let (value, what) = if env.is_some() {
-        ((surroundings.env)(name).ok_or("it is not set".to_owned()), format!("the environment variable `{name}`"))
+        (
+            (surroundings.env)(name).ok_or("it is not set".to_owned()),
+            format!("the environment variable `{name}`"),
+        )
     } else if file.is_some() {
         (read_file(&dir.join(name)), format!("the file `{name}`"))
     } else {
@@ -66,6 +73,7 @@ pub(super) fn read(item: &Item<'_, '_>, dir: &Path, surroundings: &Surroundings<
 /// The first line that is neither empty nor a comment (`# ...`).
 fn read_file(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && *line != "#" && !line.starts_with("# "));
+    let line =
+        text.lines().map(str::trim).find(|line| !line.is_empty() && *line != "#" && !line.starts_with("# "));
     Ok(line.unwrap_or_default().to_owned())
 }

@@ -93,8 +93,11 @@ impl Trunk {
 }
 
 fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundings<'_>) -> Option<Trunk> {
-    let host = table.require("host", "host = \"sip.example.net\"").and_then(|item| item.parsed("\"sip.example.net\"", read_host));
-    let port = optional(table, "port", |item| item.integer(1..=65535).and_then(|port| u16::try_from(port).ok()));
+    let host = table
+        .require("host", "host = \"sip.example.net\"")
+        .and_then(|item| item.parsed("\"sip.example.net\"", read_host));
+    let port =
+        optional(table, "port", |item| item.integer(1..=65535).and_then(|port| u16::try_from(port).ok()));
     let transport = match table.get("transport") {
         Some(item) => read_transport(&item),
         None => Some(Transport::Udp),
@@ -102,10 +105,13 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
     let username = optional(table, "username", |item| item.text("\"depot42\"").map(str::to_owned));
     let password = optional(table, "password", |item| secret::read(item, dir, surroundings));
     let register = read_register(table);
-    let country = table.require("country", "country = \"GB\"").and_then(|item| item.parsed("\"GB\"", read_country));
+    let country =
+        table.require("country", "country = \"GB\"").and_then(|item| item.parsed("\"GB\"", read_country));
     let caller_id = table.require("caller_id", "caller_id = \"+442071838750\"");
-    let caller_id = caller_id.and_then(|item| item.parsed("\"+442071838750\"", |text| Number::parse(text, None)));
-    let display_name = optional(table, "display_name", |item| item.parsed("\"Riverside Depot\"", read_display_name));
+    let caller_id =
+        caller_id.and_then(|item| item.parsed("\"+442071838750\"", |text| Number::parse(text, None)));
+    let display_name =
+        optional(table, "display_name", |item| item.parsed("\"Riverside Depot\"", read_display_name));
     let number_format = match table.get("number_format") {
         Some(item) => item.word(NumberFormat::WORDS),
         None => Some(NumberFormat::Plus),
@@ -121,7 +127,11 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
         table.source().error_help(table.span(), "`password` without `username`", "add `username = \"...\"`");
     }
     if register.is_some() && !table.has("username") {
-        table.source().error_help(table.span(), "`register` without `username`", "add `username = \"...\"` and `password`");
+        table.source().error_help(
+            table.span(),
+            "`register` without `username`",
+            "add `username = \"...\"` and `password`",
+        );
     }
     Some(Trunk {
         name: name.to_owned(),
@@ -160,11 +170,14 @@ fn read_host(text: &str) -> Result<String, &'static str> {
         return Ok(address.to_string());
     }
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     match text.len() <= 253 && text.trim_end_matches('.').split('.').all(label) {
         true => Ok(text.trim_end_matches('.').to_owned()),
-        false => Err("this is not a host: a name or an IP address, without `sip:` and without a port (that is `port`)"),
+        false => Err(
+            "this is not a host: a name or an IP address, without `sip:` and without a port (that is `port`)",
+        ),
     }
 }
 
@@ -172,11 +185,17 @@ fn read_transport(item: &document::Item<'_, '_>) -> Option<Transport> {
     match item.text("\"udp\"")? {
         "udp" => Some(Transport::Udp),
         "tcp" | "tls" => {
-            item.error("this transport is not supported yet", "write `transport = \"udp\"`, the only one supported");
+            item.error(
+                "this transport is not supported yet",
+                "write `transport = \"udp\"`, the only one supported",
+            );
             None
         }
         other => {
-            item.error(format!("`{other}` is not a transport"), "write `transport = \"udp\"`, the only one supported");
+            item.error(
+                format!("`{other}` is not a transport"),
+                "write `transport = \"udp\"`, the only one supported",
+            );
             None
         }
     }

@@ -30,7 +30,10 @@ impl Scope<'_, '_> {
         let name = item.text("\"bye\"")?;
         let found = self.steps.get(name).copied();
         if found.is_none() {
-            item.error(format!("there is no step `{name}`"), suggest(name, self.steps.keys().map(String::as_str), "steps"));
+            item.error(
+                format!("there is no step `{name}`"),
+                suggest(name, self.steps.keys().map(String::as_str), "steps"),
+            );
         }
         found
     }
@@ -44,7 +47,10 @@ impl Scope<'_, '_> {
     pub(super) fn may_set(&self, item: &Item<'_, '_>) -> bool {
         let name = item.key;
         if !is_word(name) {
-            item.key_error(format!("`{name}` is not a name for a variable"), "write small letters, digits and `_`");
+            item.key_error(
+                format!("`{name}` is not a name for a variable"),
+                "write small letters, digits and `_`",
+            );
             return false;
         }
         if name == "language" {
@@ -63,7 +69,12 @@ impl Scope<'_, '_> {
 }
 
 /// See [`Plan::parse`].
-pub(super) fn compile(name: &str, file: &str, text: &str, files: &dyn PromptFiles) -> Result<Plan, Vec<Diagnostic>> {
+pub(super) fn compile(
+    name: &str,
+    file: &str,
+    text: &str,
+    files: &dyn PromptFiles,
+) -> Result<Plan, Vec<Diagnostic>> {
     let source = Source::new(file, text);
     let plan = document::parse(&source, |root| read(name, &source, root, files)).flatten();
     match plan {
@@ -73,7 +84,9 @@ pub(super) fn compile(name: &str, file: &str, text: &str, files: &dyn PromptFile
 }
 
 fn read(name: &str, source: &Source<'_>, root: &Table<'_, '_>, files: &dyn PromptFiles) -> Option<Plan> {
-    let title = root.require("title", "title = \"Confirm a delivery\"").and_then(|item| item.text("\"Confirm a delivery\""));
+    let title = root
+        .require("title", "title = \"Confirm a delivery\"")
+        .and_then(|item| item.text("\"Confirm a delivery\""));
     let start = root.require("start", "start = \"greet\"");
     let languages = read_languages(root);
     let vars = read_vars(root);
@@ -117,7 +130,10 @@ fn read_languages(root: &Table<'_, '_>) -> Option<Vec<String>> {
     for member in list {
         let tag = member.text("[\"en\"]")?;
         if !is_language(tag) {
-            member.error(format!("`{tag}` is not a language tag"), "write a tag such as \"en\", \"de\" or \"es-MX\"");
+            member.error(
+                format!("`{tag}` is not a language tag"),
+                "write a tag such as \"en\", \"de\" or \"es-MX\"",
+            );
             return None;
         }
         if languages.iter().any(|language| language.eq_ignore_ascii_case(tag)) {
@@ -183,7 +199,10 @@ fn read_var(entry: &Item<'_, '_>) -> Option<Var> {
             };
             let value = vars::clean(text);
             if let Err(expected) = vars::check(kind, &value) {
-                item.error(format!("the default must be {expected}"), "write such a value, or make the variable required");
+                item.error(
+                    format!("the default must be {expected}"),
+                    "write such a value, or make the variable required",
+                );
                 return None;
             }
             Some(value)
@@ -206,7 +225,10 @@ fn read_step(scope: &Scope<'_, '_>, item: &Item<'_, '_>) -> Option<Step> {
         Some(item) => {
             let word = item.text("\"confirmed\"")?;
             if !is_word(word) {
-                item.error(format!("`{word}` is not an outcome"), "write one word of small letters and `_`, such as \"confirmed\"");
+                item.error(
+                    format!("`{word}` is not an outcome"),
+                    "write one word of small letters and `_`, such as \"confirmed\"",
+                );
                 return None;
             }
             Some(word.to_owned())
@@ -228,7 +250,11 @@ fn read_step(scope: &Scope<'_, '_>, item: &Item<'_, '_>) -> Option<Step> {
     let verb = match acts.first().map(|item| item.key) {
         Some(act @ ("branch" | "set")) if !prompts.is_empty() => {
             let message = format!("a `{act}` step has no prompt");
-            step.source().error_help(step.span(), message, format!("say it in a step before, with `next = \"{}\"`", item.key));
+            step.source().error_help(
+                step.span(),
+                message,
+                format!("say it in a step before, with `next = \"{}\"`", item.key),
+            );
             None
         }
         Some("gather") => Gather::read(scope, &step).map(Verb::Gather),
@@ -242,7 +268,11 @@ fn read_step(scope: &Scope<'_, '_>, item: &Item<'_, '_>) -> Option<Step> {
         None => {
             step.finish();
             let all = "`say`, `play`, `gather`, `record`, `pause`, `branch`, `set` or `hangup`";
-            step.source().error_help(step.span(), format!("the step `{}` does nothing", item.key), format!("add {all}"));
+            step.source().error_help(
+                step.span(),
+                format!("the step `{}` does nothing", item.key),
+                format!("add {all}"),
+            );
             return None;
         }
     };

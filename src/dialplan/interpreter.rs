@@ -249,8 +249,9 @@ impl Run {
         let answered_ahead = step.verb.takes_barge_in() && !self.typed.is_empty();
         if !self.hung_up && !answered_ahead {
             let prompts = step.prompts.iter();
-            let prompts: Vec<_> =
-                prompts.filter_map(|prompt| prompt.render(&self.language, &plan.vars, &self.values)).collect();
+            let prompts: Vec<_> = prompts
+                .filter_map(|prompt| prompt.render(&self.language, &plan.vars, &self.values))
+                .collect();
             if !prompts.is_empty() {
                 self.state = State::Prompt;
                 self.push(Action::Play(prompts));
@@ -286,7 +287,9 @@ impl Run {
         if !self.hung_up {
             match (self.state, self.doing) {
                 (State::Prompt, _) if ending != Ending::Done => self.push(Action::StopPlay),
-                (State::Verb, Doing::Record { .. }) if ending != Ending::Done => self.push(Action::StopRecord),
+                (State::Verb, Doing::Record { .. }) if ending != Ending::Done => {
+                    self.push(Action::StopRecord)
+                }
                 _ => {}
             }
             self.push(Action::Hangup);

@@ -22,6 +22,9 @@ mod spoken;
 mod vars;
 mod verb;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -79,7 +82,12 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the text.
-    pub fn parse(name: &str, file: &str, text: &str, files: &dyn PromptFiles) -> Result<Self, Vec<Diagnostic>> {
+    pub fn parse(
+        name: &str,
+        file: &str,
+        text: &str,
+        files: &dyn PromptFiles,
+    ) -> Result<Self, Vec<Diagnostic>> {
         compile::compile(name, file, text, files)
     }
 
@@ -136,8 +144,10 @@ impl Plan {
     pub fn prompts(&self, vars: BTreeMap<String, String>, language: &str) -> Result<Vec<Prompt>, VarError> {
         let values = vars::resolve(&self.name, &self.vars, vars)?;
         let language = self.language_for(language);
-        let known = self.steps.iter().flat_map(|step| &step.prompts).filter(|p| !p.mentions(language, &self.live));
-        let mut all: Vec<_> = known.filter_map(|prompt| prompt.render(language, &self.vars, &values)).collect();
+        let known =
+            self.steps.iter().flat_map(|step| &step.prompts).filter(|p| !p.mentions(language, &self.live));
+        let mut all: Vec<_> =
+            known.filter_map(|prompt| prompt.render(language, &self.vars, &values)).collect();
         let mut seen = BTreeSet::new();
         all.retain(|prompt| seen.insert(prompt.clone()));
         Ok(all)

@@ -38,7 +38,9 @@ impl PromptSpec {
     pub(super) fn mentions(&self, language: &str, names: &BTreeSet<String>) -> bool {
         match self {
             Self::Play(_) => false,
-            Self::Say(texts) => texts.get(language).is_some_and(|text| text.variables().any(|name| names.contains(name))),
+            Self::Say(texts) => {
+                texts.get(language).is_some_and(|text| text.variables().any(|name| names.contains(name)))
+            }
         }
     }
 }
@@ -68,7 +70,10 @@ impl Template {
                 rest = after;
             } else if brace == "{" {
                 let Some(end) = after.find('}') else {
-                    return Err(("`{` without `}`".to_owned(), "close it, or write `{{` for a brace".to_owned()));
+                    return Err((
+                        "`{` without `}`".to_owned(),
+                        "close it, or write `{{` for a brace".to_owned(),
+                    ));
                 };
                 if !plain.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -170,13 +175,19 @@ pub(super) fn read_play(scope: &Scope<'_, '_>, item: &Item<'_, '_>) -> Option<Pr
     per_language(scope, item, "play", |item| {
         let name = item.text("\"prompts/hello.wav\"")?;
         if name.starts_with('/') || name.split(['/', '\\']).any(|part| part == "..") || name.contains('\0') {
-            item.error("a prompt lies in the directory of the dialplans", "write `play = \"prompts/hello.wav\"`");
+            item.error(
+                "a prompt lies in the directory of the dialplans",
+                "write `play = \"prompts/hello.wav\"`",
+            );
             return None;
         }
         match scope.files.locate(name) {
             Ok(path) => Some(path),
             Err(why) => {
-                item.error(format!("the prompt `{name}` cannot be read: {why}"), "record it, or write its right name");
+                item.error(
+                    format!("the prompt `{name}` cannot be read: {why}"),
+                    "record it, or write its right name",
+                );
                 None
             }
         }
@@ -198,7 +209,10 @@ fn per_language<'d, 't, T: Clone>(
             && !others.is_empty()
         {
             let help = format!("write {}", table_example(key, languages));
-            item.error(format!("one text for {} languages: only `{first}` can be meant", languages.len()), help);
+            item.error(
+                format!("one text for {} languages: only `{first}` can be meant", languages.len()),
+                help,
+            );
             return None;
         }
         return Some(languages.iter().map(|language| (language.clone(), value.clone())).collect());
@@ -211,7 +225,10 @@ fn per_language<'d, 't, T: Clone>(
                 found.insert(entry.key.to_owned(), value);
             }
         } else {
-            let help = format!("add it to `language` at the top, or remove it; the plan speaks {}", languages.join(", "));
+            let help = format!(
+                "add it to `language` at the top, or remove it; the plan speaks {}",
+                languages.join(", ")
+            );
             entry.key_error(format!("`{}` is not a language of this plan", entry.key), help);
         }
     }

@@ -53,7 +53,9 @@ pub fn reference() -> String {
     for (word, kind) in VarType::WORDS {
         let spoken = match kind {
             VarType::Text => "it is",
-            VarType::Time => "a time of day: `14:30` is \"two thirty in the afternoon\", \"las dos y media de la tarde\", \"14 Uhr 30\", \"14 heures 30\"; write at {eta}, a {eta}, um {eta}, à {eta}",
+            VarType::Time => {
+                "a time of day: `14:30` is \"two thirty in the afternoon\", \"las dos y media de la tarde\", \"14 Uhr 30\", \"14 heures 30\"; write at {eta}, a {eta}, um {eta}, à {eta}"
+            }
             VarType::Number => "the voice reads numbers",
             VarType::Code => "letters and digits one by one",
         };
@@ -68,7 +70,11 @@ pub fn reference() -> String {
          somebody spoke in the last recording), and what `gather.into` and `set` name.\n\n# The verbs\n",
     );
     for verb in REFERENCES {
-        let _ = write!(text, "\n## {}\n\n{}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n", verb.name, verb.summary);
+        let _ = write!(
+            text,
+            "\n## {}\n\n{}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n",
+            verb.name, verb.summary
+        );
         for [key, takes, default, meaning] in verb.keys {
             let _ = writeln!(text, "| `{key}` | {takes} | {default} | {meaning} |");
         }

@@ -8,7 +8,8 @@ pub fn time_of_day(value: &str) -> Option<Time> {
     let value = value.trim();
     let bare = value.len() <= 8 && value.contains(':');
     if bare {
-        let mut parts = value.split(':').map(|part| (1..=2).contains(&part.len()).then(|| part.parse::<i8>().ok())?);
+        let mut parts =
+            value.split(':').map(|part| (1..=2).contains(&part.len()).then(|| part.parse::<i8>().ok())?);
         let (hour, minute) = (parts.next()??, parts.next()??);
         let second = parts.next().unwrap_or(Some(0))?;
         return parts.next().is_none().then(|| Time::new(hour, minute, second, 0).ok())?;
@@ -37,8 +38,26 @@ pub fn spell(value: &str) -> String {
 }
 
 const ENGLISH: [&str; 20] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
 ];
 
 fn english(hour: i8, minute: i8) -> String {
@@ -66,9 +85,36 @@ fn english(hour: i8, minute: i8) -> String {
 }
 
 const SPANISH: [&str; 30] = [
-    "cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve", "diez", "once", "doce", "trece",
-    "catorce", "quince", "dieciséis", "diecisiete", "dieciocho", "diecinueve", "veinte", "veintiuno", "veintidós",
-    "veintitrés", "veinticuatro", "veinticinco", "veintiséis", "veintisiete", "veintiocho", "veintinueve",
+    "cero",
+    "uno",
+    "dos",
+    "tres",
+    "cuatro",
+    "cinco",
+    "seis",
+    "siete",
+    "ocho",
+    "nueve",
+    "diez",
+    "once",
+    "doce",
+    "trece",
+    "catorce",
+    "quince",
+    "dieciséis",
+    "diecisiete",
+    "dieciocho",
+    "diecinueve",
+    "veinte",
+    "veintiuno",
+    "veintidós",
+    "veintitrés",
+    "veinticuatro",
+    "veinticinco",
+    "veintiséis",
+    "veintisiete",
+    "veintiocho",
+    "veintinueve",
 ];
 
 /// With its article, because one o'clock is *la* una and all others are *las*.
@@ -85,7 +131,8 @@ fn spanish(hour: i8, minute: i8) -> String {
         30 => " y media".to_owned(),
         1..30 => format!(" y {}", word(minute)),
         _ => {
-            let tens = ["", "", "", "treinta", "cuarenta", "cincuenta"].get(usize::from((minute / 10).unsigned_abs()));
+            let tens = ["", "", "", "treinta", "cuarenta", "cincuenta"]
+                .get(usize::from((minute / 10).unsigned_abs()));
             match minute % 10 {
                 0 => format!(" y {}", tens.unwrap_or(&"")),
                 ones => format!(" y {} y {}", tens.unwrap_or(&""), word(ones)),
@@ -176,7 +223,19 @@ mod tests {
         assert_eq!(hm("14:30:59"), Some((14, 30)));
         assert_eq!(hm("2026-03-01T14:30:00+01:00"), Some((14, 30)));
         assert_eq!(hm("2026-03-01 14:30"), Some((14, 30)));
-        for bad in ["", "14", "24:00", "14:60", "soon", "1:2:3:4", "-1:30", "14:3x", "2026-03-01T14:30:00Z", "14:", ":"] {
+        for bad in [
+            "",
+            "14",
+            "24:00",
+            "14:60",
+            "soon",
+            "1:2:3:4",
+            "-1:30",
+            "14:3x",
+            "2026-03-01T14:30:00Z",
+            "14:",
+            ":",
+        ] {
             assert_eq!(hm(bad), None, "{bad}");
         }
     }

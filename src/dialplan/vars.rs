@@ -52,7 +52,9 @@ pub const LONGEST_VALUE: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VarError {
     /// A required variable has no value.
-    #[error("the plan `{plan}` needs a value for `{name}`; give it with the delivery or as `--set {name}=...`")]
+    #[error(
+        "the plan `{plan}` needs a value for `{name}`; give it with the delivery or as `--set {name}=...`"
+    )]
     Missing {
         /// The plan.
         plan: String,
@@ -118,7 +120,8 @@ pub(super) fn check(kind: VarType, value: &str) -> Result<(), &'static str> {
 
 /// Without control characters and without the ends' spaces, of bounded length.
 pub(super) fn clean(value: &str) -> String {
-    let flat: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_VALUE).collect();
+    let flat: String =
+        value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_VALUE).collect();
     flat.trim().to_owned()
 }
 
@@ -127,7 +130,11 @@ mod tests {
     use super::*;
 
     fn declared() -> BTreeMap<String, Var> {
-        let var = |kind, required, default: Option<&str>| Var { kind, required, default: default.map(str::to_owned) };
+        let var = |kind, required, default: Option<&str>| Var {
+            kind,
+            required,
+            default: default.map(str::to_owned),
+        };
         BTreeMap::from([
             ("name".to_owned(), var(VarType::Text, true, None)),
             ("eta".to_owned(), var(VarType::Time, false, Some("12:00"))),

@@ -140,7 +140,11 @@ mod tests {
         bucket.take(start + ms(250)).unwrap();
         assert_eq!(bucket.take(start + ms(250)), Err(start + ms(500)));
         let later = start + ms(60_000);
-        assert_eq!((0..9).filter(|_| bucket.take(later).is_ok()).count(), 4, "an idle minute saves up one burst only");
+        assert_eq!(
+            (0..9).filter(|_| bucket.take(later).is_ok()).count(),
+            4,
+            "an idle minute saves up one burst only"
+        );
     }
 
     #[test]

@@ -95,14 +95,18 @@ impl Number {
         if text.is_empty() {
             return Err(NumberError::Empty);
         }
-        let allowed = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')' | '\u{a0}');
+        let allowed =
+            |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')' | '\u{a0}');
         if text.len() > LONGEST_TEXT || !text.chars().all(allowed) {
             let extension = text.to_ascii_lowercase().contains('x') || text.contains('#');
             return Err(if extension { NumberError::Extension } else { NumberError::NotANumber });
         }
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
         let international = text.trim_start_matches(['(', ' ']).starts_with('+');
-        if text.rfind('+').is_some_and(|at| !international || text[..at].contains(|c: char| c == '+' || c.is_ascii_digit())) {
+        if text
+            .rfind('+')
+            .is_some_and(|at| !international || text[..at].contains(|c: char| c == '+' || c.is_ascii_digit()))
+        {
             return Err(NumberError::NotANumber);
         }
         if !international {
@@ -148,9 +152,13 @@ impl Number {
             NumberFormat::Plus => plus(),
             NumberFormat::E164 => self.e164().trim_start_matches('+').to_owned(),
             NumberFormat::National => match phonenumber::parse(None, self.e164()) {
-                Ok(number) if number.country().id() == Some(country) => {
-                    number.format().mode(Mode::National).to_string().chars().filter(char::is_ascii_digit).collect()
-                }
+                Ok(number) if number.country().id() == Some(country) => number
+                    .format()
+                    .mode(Mode::National)
+                    .to_string()
+                    .chars()
+                    .filter(char::is_ascii_digit)
+                    .collect(),
                 _ => plus(),
             },
         }
@@ -232,7 +240,11 @@ mod tests {
             ("01 42 68 53 00", Some(Country::FR), "+33142685300"),
         ];
         for (text, country, e164) in cases {
-            assert_eq!(Number::parse(text, country).map(|number| number.e164().to_owned()).as_deref(), Ok(e164), "{text}");
+            assert_eq!(
+                Number::parse(text, country).map(|number| number.e164().to_owned()).as_deref(),
+                Ok(e164),
+                "{text}"
+            );
         }
     }
 

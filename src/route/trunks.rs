@@ -44,7 +44,8 @@ impl Routes {
         trunks: impl IntoIterator<Item = TrunkLimits>,
         now: Instant,
     ) -> Self {
-        let mut routes = Self { engine: Gate::new(max_calls, calls_per_second, now), trunks: BTreeMap::new() };
+        let mut routes =
+            Self { engine: Gate::new(max_calls, calls_per_second, now), trunks: BTreeMap::new() };
         routes.update(max_calls, calls_per_second, trunks, now);
         routes
     }
@@ -124,14 +125,19 @@ mod tests {
     }
 
     fn order(routes: &Routes, now: Instant) -> Vec<(String, bool)> {
-        routes.candidates(now).into_iter().map(|candidate| (candidate.trunk, candidate.full.is_none())).collect()
+        routes
+            .candidates(now)
+            .into_iter()
+            .map(|candidate| (candidate.trunk, candidate.full.is_none()))
+            .collect()
     }
 
     #[test]
     fn orders_by_priority_then_name_and_says_who_is_full() {
         let now = Instant::now();
         let mut routes = Routes::new(9, 9, [limits("b", 1, 1), limits("c", 0, 1), limits("a", 1, 1)], now);
-        let names = |flags: [bool; 3]| ["c", "a", "b"].map(str::to_owned).into_iter().zip(flags).collect::<Vec<_>>();
+        let names =
+            |flags: [bool; 3]| ["c", "a", "b"].map(str::to_owned).into_iter().zip(flags).collect::<Vec<_>>();
         assert_eq!(order(&routes, now), names([true, true, true]));
         assert_eq!(routes.take("c", now), Some(Ok(())));
         assert_eq!(order(&routes, now), names([false, true, true]));

@@ -63,7 +63,9 @@ pub fn pick(now: Timestamp, pending: &[Pending], room: usize) -> Picked {
             picked.next_due = Some(picked.next_due.map_or(call.due_at, |next| next.min(call.due_at)));
         }
     }
-    due.sort_by_key(|call| (Reverse(call.priority), call.not_after.unwrap_or(Timestamp::MAX), call.due_at, call.id));
+    due.sort_by_key(|call| {
+        (Reverse(call.priority), call.not_after.unwrap_or(Timestamp::MAX), call.due_at, call.id)
+    });
     picked.waiting = due.len().saturating_sub(room);
     picked.start = due.into_iter().take(room).map(|call| call.id).collect();
     picked

@@ -102,6 +102,9 @@ mod tests {
         assert_eq!(busy(3, None), NextAttempt::GiveUp { why: GiveUp::AttemptsUsed(3) });
         assert_eq!(busy(1, Some(at)), NextAttempt::GiveUp { why: GiveUp::TooLate });
         let endless = RetryPolicy { max_attempts: 3, retry_after: Duration::MAX };
-        assert_eq!(next_attempt(now, 1, EndCause::Busy, &endless, None), NextAttempt::GiveUp { why: GiveUp::TooLate });
+        assert_eq!(
+            next_attempt(now, 1, EndCause::Busy, &endless, None),
+            NextAttempt::GiveUp { why: GiveUp::TooLate }
+        );
     }
 }

@@ -53,8 +53,18 @@ pub(super) const REFERENCE: Reference = Reference {
     name: "branch",
     summary: "Goes to the step that the value of a variable names.",
     keys: &[
-        ["branch", "variable", "required", "Whose value decides; also `language`, `digits` (the last keys) and `spoke` (`yes` or `no`, the last recording)."],
-        ["on", "table: value = step", "none", "`empty` is for a variable without a value, `other` for every value that is not listed."],
+        [
+            "branch",
+            "variable",
+            "required",
+            "Whose value decides; also `language`, `digits` (the last keys) and `spoke` (`yes` or `no`, the last recording).",
+        ],
+        [
+            "on",
+            "table: value = step",
+            "none",
+            "`empty` is for a variable without a value, `other` for every value that is not listed.",
+        ],
         ["next", "step", "required without `on.other`", "The same as `on.other`."],
     ],
     notes: "A `branch` step has no prompt of its own.",

@@ -58,11 +58,14 @@ impl Gather {
             None => None,
         };
         if let Some(item) = table.get("speech") {
-            let help = "remove `speech`: ask for keys, or use a `record` step for what the customer wants to say";
+            let help =
+                "remove `speech`: ask for keys, or use a `record` step for what the customer wants to say";
             item.key_error("`speech` is not supported yet: `gather` takes keys only", help);
         }
         table.finish();
-        let mut on = read_on(scope, step, "{ \"1\" = \"yes\", silence = \"bye\" }", |key| accept(key, digits, finish.flatten()));
+        let mut on = read_on(scope, step, "{ \"1\" = \"yes\", silence = \"bye\" }", |key| {
+            accept(key, digits, finish.flatten())
+        });
         let next = match step.get("next") {
             Some(item) => Some(scope.target(&item)?),
             None => None,
@@ -81,11 +84,24 @@ impl Gather {
         let digits = usize::try_from(digits?).ok()?;
         let (timeout, between, attempts) = (timeout?, between?, attempts?);
         let (finish, barge_in) = (finish?, barge_in?);
-        Some(Self { digits, timeout, between, finish, attempts, barge_in, into, on, any, other: other?, silence: silence? })
+        Some(Self {
+            digits,
+            timeout,
+            between,
+            finish,
+            attempts,
+            barge_in,
+            into,
+            on,
+            any,
+            other: other?,
+            silence: silence?,
+        })
     }
 
     pub(super) fn ways(&self) -> Vec<Way> {
-        let asked = self.on.values().chain(&self.any).chain([&self.other]).map(|to| Way { to: *to, silent: false });
+        let asked =
+            self.on.values().chain(&self.any).chain([&self.other]).map(|to| Way { to: *to, silent: false });
         asked.chain([Way { to: self.silence, silent: true }]).collect()
     }
 
@@ -155,7 +171,10 @@ pub(super) fn read_key(item: &Item<'_, '_>, none: bool) -> Option<Option<char>> 
         (Some(key), None) if key.is_ascii_digit() || key == '*' || key == '#' => Some(Some(key)),
         _ if none && text == "none" => Some(None),
         _ => {
-            item.error(format!("`{text}` is not a key of a telephone"), "write one of 0 to 9, `*`, `#`, or \"none\"");
+            item.error(
+                format!("`{text}` is not a key of a telephone"),
+                "write one of 0 to 9, `*`, `#`, or \"none\"",
+            );
             None
         }
     }
@@ -205,15 +224,60 @@ pub(super) const REFERENCE: Reference = Reference {
     name: "gather",
     summary: "Asks for keys and goes where the answer leads.",
     keys: &[
-        ["gather.digits", "1 to 32", "required", "How many keys an answer has at most. With that many it is complete."],
-        ["gather.timeout", "time from `500ms` to `60s`", "`6s`", "How long to wait for the first key after the prompt."],
-        ["gather.between", "time from `500ms` to `30s`", "`3s`", "How long to wait for another key; then the answer is complete."],
-        ["gather.finish", "a key or `\"none\"`", "`\"#\"` if `digits` is more than 1", "The key that completes an answer."],
-        ["gather.attempts", "1 to 10", "`2`", "How often the question is put, when it is answered wrongly or not at all."],
-        ["gather.barge_in", "true or false", "`true`", "Whether a key cuts the prompt short. If not, keys wait until its end."],
-        ["gather.into", "variable", "none", "A variable for the keys beside `digits`, which always holds the last answer."],
-        ["on", "table: keys = step", "none", "Where answers lead. `other`: wrong keys in the last attempt (default: as `silence`). `silence`: no keys in the last attempt."],
-        ["next", "step", "required without `on.silence`", "Where silence leads; and any keys, if `on` lists none."],
+        [
+            "gather.digits",
+            "1 to 32",
+            "required",
+            "How many keys an answer has at most. With that many it is complete.",
+        ],
+        [
+            "gather.timeout",
+            "time from `500ms` to `60s`",
+            "`6s`",
+            "How long to wait for the first key after the prompt.",
+        ],
+        [
+            "gather.between",
+            "time from `500ms` to `30s`",
+            "`3s`",
+            "How long to wait for another key; then the answer is complete.",
+        ],
+        [
+            "gather.finish",
+            "a key or `\"none\"`",
+            "`\"#\"` if `digits` is more than 1",
+            "The key that completes an answer.",
+        ],
+        [
+            "gather.attempts",
+            "1 to 10",
+            "`2`",
+            "How often the question is put, when it is answered wrongly or not at all.",
+        ],
+        [
+            "gather.barge_in",
+            "true or false",
+            "`true`",
+            "Whether a key cuts the prompt short. If not, keys wait until its end.",
+        ],
+        [
+            "gather.into",
+            "variable",
+            "none",
+            "A variable for the keys beside `digits`, which always holds the last answer.",
+        ],
+        [
+            "on",
+            "table: keys = step",
+            "none",
+            "Where answers lead. `other`: wrong keys in the last attempt (default: as `silence`). `silence`: no keys in the last attempt.",
+        ],
+        [
+            "next",
+            "step",
+            "required without `on.silence`",
+            "Where silence leads; and any keys, if `on` lists none.",
+        ],
     ],
     notes: "The step's `say` or `play` is the question and is repeated with each attempt. Keys pressed before the question \
             answer it at once. `speech` is not supported yet.",
@@ -250,11 +314,19 @@ mod tests {
     fn takes_answers() {
         let home = &["set digits=1", "outcome confirmed", "say See you soon.", "hangup"];
         let cases: &[(&[Event], &[&str], &[&str])] = &[
-            (&[Answered, PlayDone, Digit('1'), PlayDone], &[ASK, "timer 5s", "set digits=1", "clear timer"], &home[1..]),
+            (
+                &[Answered, PlayDone, Digit('1'), PlayDone],
+                &[ASK, "timer 5s", "set digits=1", "clear timer"],
+                &home[1..],
+            ),
             (&[Answered, Digit('1'), PlayDone], &[ASK, "stop play"], home),
             (&[Answered, PlayDone, Timer, PlayDone, Timer], &[ASK, "timer 5s", ASK, "timer 5s"], &["hangup"]),
             (&[Answered, Digit('7'), Digit('7')], &[ASK, "stop play", ASK, "stop play"], &["hangup"]),
-            (&[Answered, Digit('x'), Digit('7'), Digit('1'), PlayDone], &[ASK, "stop play", ASK, "stop play"], home),
+            (
+                &[Answered, Digit('x'), Digit('7'), Digit('1'), PlayDone],
+                &[ASK, "stop play", ASK, "stop play"],
+                home,
+            ),
         ];
         for (events, first, then) in cases {
             assert_eq!(walk(super::REFERENCE.example, events), [*first, *then].concat(), "{events:?}");
@@ -265,7 +337,8 @@ mod tests {
     fn collects_several_until_the_finish_key_or_a_gap() {
         let ask = [ASK, "stop play", "set digits=2", GATE];
         let to_gate = [Answered, Digit('2'), PlayDone];
-        let seen = walk(super::REFERENCE.example, &[&to_gate[..], &[Digit('4'), Digit('2'), Digit('#')]].concat());
+        let seen =
+            walk(super::REFERENCE.example, &[&to_gate[..], &[Digit('4'), Digit('2'), Digit('#')]].concat());
         let typed = ["timer 6s", "timer 3s", "timer 3s"];
         let stored = ["set digits=42", "set gate=42"];
         assert_eq!(seen, [&ask[..], &typed, &stored, &["clear timer", "hangup"]].concat());

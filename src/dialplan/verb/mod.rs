@@ -45,7 +45,9 @@ pub(super) enum Doing {
     /// Collecting this many keys so far; the keys are in [`Keys`].
     Gather(Keys),
     /// Recording; `stopping` once it was asked to end.
-    Record { stopping: bool },
+    Record {
+        stopping: bool,
+    },
 }
 
 /// Keys of one answer.
@@ -109,7 +111,9 @@ impl Verb {
             Self::Play(Play { next }) | Self::Say(Say { next }) => vec![Way { to: *next, silent: true }],
             Self::Gather(gather) => gather.ways(),
             Self::Record(record) => record.ways(),
-            Self::Pause(Pause { next, .. }) | Self::Set(Set { next, .. }) => vec![Way { to: *next, silent: true }],
+            Self::Pause(Pause { next, .. }) | Self::Set(Set { next, .. }) => {
+                vec![Way { to: *next, silent: true }]
+            }
             Self::Branch(branch) => branch.ways(),
             Self::Hangup(Hangup) => Vec::new(),
         }
@@ -166,7 +170,11 @@ fn require_next(scope: &Scope<'_, '_>, step: &Table<'_, '_>, what: &str) -> Opti
         Some(item) => scope.target(&item),
         None => {
             let message = format!("this step leads nowhere: {what}");
-            step.source().error_help(step.span(), message, "add `next = \"...\"`, or `hangup = true` to end the call");
+            step.source().error_help(
+                step.span(),
+                message,
+                "add `next = \"...\"`, or `hangup = true` to end the call",
+            );
             None
         }
     }
@@ -230,7 +238,11 @@ pub(super) mod tests {
     }
 
     /// As [`walk`], with variables.
-    pub(in crate::dialplan) fn walk_with(steps: &str, vars: &[(&str, &str)], events: &[Event]) -> Vec<String> {
+    pub(in crate::dialplan) fn walk_with(
+        steps: &str,
+        vars: &[(&str, &str)],
+        events: &[Event],
+    ) -> Vec<String> {
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut interpreter = Interpreter::new(Arc::new(plan(steps)), vars, "en").unwrap();
         let mut seen = Vec::new();

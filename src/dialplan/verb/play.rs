@@ -22,7 +22,12 @@ pub(super) const REFERENCE: Reference = Reference {
     name: "play",
     summary: "Plays a recorded file (WAV, MP3, FLAC or Ogg), then goes to `next`.",
     keys: &[
-        ["play", "file name, or a table of file names per language", "required", "The file, beside or below the plan's own directory."],
+        [
+            "play",
+            "file name, or a table of file names per language",
+            "required",
+            "The file, beside or below the plan's own directory.",
+        ],
         ["next", "step", "required", "Where to go then."],
     ],
     notes: "One file name serves every language. Beside another verb, `play` is the prompt that is heard first.",

@@ -30,7 +30,9 @@ pub(in crate::dialplan) struct Record {
 impl Record {
     pub(in crate::dialplan) fn read(scope: &Scope<'_, '_>, step: &Table<'_, '_>) -> Option<Self> {
         let before = scope.source.count();
-        let table = step.get("record")?.table("`record`", "{ max = \"60s\", silence = \"4s\", finish = \"#\", beep = true }")?;
+        let table = step
+            .get("record")?
+            .table("`record`", "{ max = \"60s\", silence = \"4s\", finish = \"#\", beep = true }")?;
         let time = |key, default: u64, high: u64| match table.get(key) {
             Some(item) => item.duration(Duration::from_secs(1)..=Duration::from_secs(high)),
             None => Some(Duration::from_secs(default)),
@@ -42,7 +44,11 @@ impl Record {
         let words = ["done", "silence", "failed"];
         let on = read_on(scope, step, "{ done = \"thanks\", silence = \"bye\" }", |key| {
             let help = || suggest(key, words, "words here");
-            if words.contains(&key) { Ok(()) } else { Err((format!("`record` never comes to `{key}`"), help())) }
+            if words.contains(&key) {
+                Ok(())
+            } else {
+                Err((format!("`record` never comes to `{key}`"), help()))
+            }
         });
         let next = match step.get("next") {
             Some(item) => Some(scope.target(&item)?),
@@ -77,7 +83,12 @@ impl Record {
         // A key pressed during the prompt was meant for the prompt.
         run.typed.clear();
         run.doing = Doing::Record { stopping: false };
-        run.push(Action::StartRecord { max: self.max, silence: self.silence, finish: self.finish, beep: self.beep });
+        run.push(Action::StartRecord {
+            max: self.max,
+            silence: self.silence,
+            finish: self.finish,
+            beep: self.beep,
+        });
         run.push(Action::SetTimer(self.max + GRACE));
         Flow::Wait
     }
@@ -116,12 +127,22 @@ pub(super) const REFERENCE: Reference = Reference {
     summary: "Records what the customer says. It is transcribed after the call.",
     keys: &[
         ["record.max", "time from `1s` to `10min`", "`60s`", "The longest recording."],
-        ["record.silence", "time from `1s` to `60s`", "`4s`", "How much silence ends it, at the beginning or after speech."],
+        [
+            "record.silence",
+            "time from `1s` to `60s`",
+            "`4s`",
+            "How much silence ends it, at the beginning or after speech.",
+        ],
         ["record.finish", "a key or `\"none\"`", "`\"#\"`", "The key that ends it."],
         ["record.beep", "true or false", "`true`", "Whether a short tone comes first."],
         ["on.done", "step", "`next`", "Somebody spoke."],
         ["on.silence", "step", "`next`", "Nobody spoke."],
-        ["on.failed", "step", "as `silence`", "It could not be recorded, for example because the disk is full."],
+        [
+            "on.failed",
+            "step",
+            "as `silence`",
+            "It could not be recorded, for example because the disk is full.",
+        ],
         ["next", "step", "required without `on.done` and `on.silence`", "Where all these lead otherwise."],
     ],
     notes: "Say in the prompt that the customer is recorded. A customer who speaks and then hangs up has spoken: the outcomes \
@@ -150,7 +171,11 @@ mod tests {
 
     fn after_start(events: &[Event]) -> Vec<String> {
         let seen = walk(super::REFERENCE.example, &[&[Answered, PlayDone], events].concat());
-        assert!(seen[0].starts_with("say Your message") && seen[1] == "record 60s 4s # beep" && seen[2] == "timer 65s");
+        assert!(
+            seen[0].starts_with("say Your message")
+                && seen[1] == "record 60s 4s # beep"
+                && seen[2] == "timer 65s"
+        );
         seen[3..].to_vec()
     }
 
@@ -164,7 +189,8 @@ mod tests {
         let spoke = ["set spoke=yes", "clear timer"];
         let seen = after_start(&[done(RecordEnd::Silence, true), PlayDone]);
         assert_eq!(seen, [&spoke[..], &thanks].concat());
-        let seen = after_start(&[Digit('5'), Digit('#'), Digit('#'), done(RecordEnd::Stopped, true), PlayDone]);
+        let seen =
+            after_start(&[Digit('5'), Digit('#'), Digit('#'), done(RecordEnd::Stopped, true), PlayDone]);
         assert_eq!(seen, [&["stop record", "timer 2s"], &spoke[..], &thanks].concat());
         for reason in [RecordEnd::Silence, RecordEnd::Failed] {
             assert_eq!(after_start(&[done(reason, false)]), ["set spoke=no", "clear timer", "hangup"]);

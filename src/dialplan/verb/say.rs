@@ -22,7 +22,12 @@ pub(super) const REFERENCE: Reference = Reference {
     name: "say",
     summary: "Speaks a text in the voice of the language, then goes to `next`.",
     keys: &[
-        ["say", "text, or a table of texts per language", "required", "What is said. `{name}` is a variable, `{order|spell}` says it letter by letter, `{{` is a brace."],
+        [
+            "say",
+            "text, or a table of texts per language",
+            "required",
+            "What is said. `{name}` is a variable, `{order|spell}` says it letter by letter, `{{` is a brace.",
+        ],
         ["next", "step", "required", "Where to go then."],
     ],
     notes: "A plan with several languages needs a text in each. Beside `gather`, `record`, `pause` or `hangup`, `say` is the \

@@ -58,7 +58,12 @@ pub(super) const REFERENCE: Reference = Reference {
     name: "set",
     summary: "Gives variables a value, then goes to `next`.",
     keys: &[
-        ["set", "table of texts", "required", "Each key is a variable, each value a text, which may mention variables."],
+        [
+            "set",
+            "table of texts",
+            "required",
+            "Each key is a variable, each value a text, which may mention variables.",
+        ],
         ["next", "step", "required", "Where to go then."],
     ],
     notes: "Values are kept with the call. A variable that is set somewhere need not be declared in `[vars]`; one that is \
