@@ -34,6 +34,7 @@ pub struct Table<'d, 't> {
     span: Range<usize>,
     entries: BTreeMap<&'d str, Item<'d, 't>>,
     asked: RefCell<Vec<&'static str>>,
+    missing: RefCell<Vec<(&'static str, String)>>,
 }
 
 /// A key with its value.
@@ -70,12 +71,26 @@ impl<'d, 't> Table<'d, 't> {
             )
         };
         let entries = table.iter().map(item).collect();
-        Self { source, what: what.into(), span, entries, asked: RefCell::default() }
+        Self {
+            source,
+            what: what.into(),
+            span,
+            entries,
+            asked: RefCell::default(),
+            missing: RefCell::default(),
+        }
     }
 
     /// A table without keys, for a section that is not there.
     pub fn empty(source: &'d Source<'t>, what: impl Into<String>) -> Self {
-        Self { source, what: what.into(), span: 0..0, entries: BTreeMap::new(), asked: RefCell::default() }
+        Self {
+            source,
+            what: what.into(),
+            span: 0..0,
+            entries: BTreeMap::new(),
+            asked: RefCell::default(),
+            missing: RefCell::default(),
+        }
     }
 
     /// Where to report what this table lacks.
@@ -94,15 +109,11 @@ impl<'d, 't> Table<'d, 't> {
         self.entries.get(key).cloned()
     }
 
-    /// The value of `key`; its absence is reported with `example` as what to write.
+    /// The value of `key`; [`Table::finish`] reports its absence, with `example` as what to write.
     pub fn require(&self, key: &'static str, example: &str) -> Option<Item<'d, 't>> {
         let item = self.get(key);
         if item.is_none() {
-            self.source.error_help(
-                self.span(),
-                format!("{} has no `{key}`", self.what),
-                format!("add `{example}`"),
-            );
+            self.missing.borrow_mut().push((key, example.to_owned()));
         }
         item
     }
@@ -119,19 +130,31 @@ impl<'d, 't> Table<'d, 't> {
         self.entries.contains_key(key)
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nobody asked for, and every required one that is absent and not just misspelt.
     pub fn finish(&self) {
         let asked = self.asked.borrow();
+        let mut missing = self.missing.borrow_mut();
         for item in self.entries().iter().filter(|item| !asked.contains(&item.key)) {
             let message = format!("unknown key `{}` in {}", item.key, self.what);
-            let help = match nearest(item.key, asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
+            let absent = asked.iter().copied().filter(|key| !self.entries.contains_key(key));
+            let help = match nearest(item.key, absent) {
+                Some(near) => {
+                    missing.retain(|(key, _)| *key != near);
+                    format!("did you mean `{near}`?")
+                }
                 None => {
                     let known: Vec<_> = asked.iter().map(|key| format!("`{key}`")).collect();
                     format!("the keys here are {}", known.join(", "))
                 }
             };
             self.source.error_help(item.key_span.clone(), message, help);
+        }
+        for (key, example) in missing.iter() {
+            self.source.error_help(
+                self.span(),
+                format!("{} has no `{key}`", self.what),
+                format!("add `{example}`"),
+            );
         }
     }
 }

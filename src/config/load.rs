@@ -18,12 +18,13 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in all files.
     pub fn load(dir: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let env = |name: &str| std::env::var(name).ok();
-        load(dir, &Surroundings { env: &env })
+        load_with(dir, &|name| std::env::var(name).ok())
     }
 }
 
-fn load(dir: &Path, surroundings: &Surroundings<'_>) -> Result<Config, Vec<Diagnostic>> {
+/// As [`Config::load`], with `env` for the environment.
+pub(super) fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Diagnostic>> {
+    let surroundings = &Surroundings { env };
     let path = dir.join("callahead.toml");
     let file = path.display().to_string();
     let text = read_file(&path).map_err(|error| vec![error])?;

@@ -15,6 +15,9 @@ mod load;
 mod secret;
 mod trunk;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

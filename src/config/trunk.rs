@@ -122,16 +122,11 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
     let from_domain = optional(table, "from_domain", |item| item.parsed("\"example.net\"", read_host));
     let priority = table.get("priority").map_or(Some(100), |item| item.integer(0..=10_000));
     table.finish();
-    let register = register?;
-    if username.is_none() && table.has("password") {
-        table.source().error_help(table.span(), "`password` without `username`", "add `username = \"...\"`");
-    }
-    if register.is_some() && !table.has("username") {
-        table.source().error_help(
-            table.span(),
-            "`register` without `username`",
-            "add `username = \"...\"` and `password`",
-        );
+    if !table.has("username") {
+        let needs = ["password", "register"].into_iter().filter_map(|key| table.get(key));
+        needs.for_each(|item| {
+            item.key_error(format!("`{}` without `username`", item.key), "add `username = \"...\"`")
+        });
     }
     Some(Trunk {
         name: name.to_owned(),
@@ -140,7 +135,7 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
         transport: transport?,
         username: username?,
         password: password?,
-        register,
+        register: register?,
         caller_id: caller_id?,
         display_name: display_name?,
         country: country?,

@@ -43,28 +43,19 @@ impl Scope<'_, '_> {
         self.used.borrow_mut().push((name.to_owned(), span));
     }
 
-    /// True when a step may give the variable at `item`'s key a value; reported if not.
-    pub(super) fn may_set(&self, item: &Item<'_, '_>) -> bool {
-        let name = item.key;
+    /// True when a step may give the variable `name` a value; `report` hears a message and help if not.
+    pub(super) fn may_set(&self, name: &str, report: impl Fn(String, &str)) -> bool {
         if !is_word(name) {
-            item.key_error(
-                format!("`{name}` is not a name for a variable"),
-                "write small letters, digits and `_`",
-            );
-            return false;
+            report(format!("`{name}` is not a name for a variable"), "write small letters, digits and `_`");
+        } else if ["language", "spoke"].contains(&name) {
+            report(format!("`{name}` is set by the call itself"), "choose another name");
+        } else if let Some(VarType::Time | VarType::Number) = self.vars.get(name).map(|var| var.kind) {
+            let help = "choose another name; only `text` and `code` variables can be set";
+            report(format!("`{name}` is declared as a time or number and cannot be set"), help);
+        } else {
+            return true;
         }
-        if name == "language" {
-            item.key_error("`language` cannot be set", "it is the language of the call");
-            return false;
-        }
-        match self.vars.get(name).map(|var| var.kind) {
-            Some(VarType::Time | VarType::Number) => {
-                let help = "choose another name; only `text` and `code` variables can be set";
-                item.key_error(format!("`{name}` is declared as a time or number and cannot be set"), help);
-                false
-            }
-            _ => true,
-        }
+        false
     }
 }
 
@@ -87,7 +78,7 @@ fn read(name: &str, source: &Source<'_>, root: &Table<'_, '_>, files: &dyn Promp
     let title = root
         .require("title", "title = \"Confirm a delivery\"")
         .and_then(|item| item.text("\"Confirm a delivery\""));
-    let start = root.require("start", "start = \"greet\"");
+    let start = root.require("start", "start = \"greet\"").filter(|item| item.text("\"greet\"").is_some());
     let languages = read_languages(root);
     let vars = read_vars(root);
     let steps = root.require("step", "[step.greet]").and_then(|item| item.table("`step`", "[step.greet]"));
@@ -219,66 +210,63 @@ fn read_var(entry: &Item<'_, '_>) -> Option<Var> {
 
 fn read_step(scope: &Scope<'_, '_>, item: &Item<'_, '_>) -> Option<Step> {
     let step = item.table(format!("the step `{}`", item.key), "[step.greet]")?;
-    let say = step.get("say");
-    let play = step.get("play");
+    let before = scope.source.count();
+    let prompts = [
+        step.get("play").map(|item| prompt::read_play(scope, &item)),
+        step.get("say").map(|item| prompt::read_say(scope, &item)),
+    ];
     let outcome = match step.get("outcome") {
-        Some(item) => {
-            let word = item.text("\"confirmed\"")?;
-            if !is_word(word) {
-                item.error(
-                    format!("`{word}` is not an outcome"),
-                    "write one word of small letters and `_`, such as \"confirmed\"",
-                );
-                return None;
-            }
-            Some(word.to_owned())
-        }
-        None => None,
+        Some(item) => read_outcome(&item).map(Some),
+        None => Some(None),
     };
-    for key in ACTS.into_iter().chain(["hangup", "on", "next"]) {
-        step.get(key);
-    }
-    let acts: Vec<_> = ACTS.into_iter().chain(["hangup"]).filter_map(|key| step.get(key)).collect();
-    if let [first, second, ..] = acts.as_slice() {
-        let message = format!("a step does one thing, not both `{}` and `{}`", first.key, second.key);
-        second.key_error(message, "make two steps of it, the first with `next` to the second");
-        return None;
-    }
-    let spoken = play.as_ref().map(|item| prompt::read_play(scope, item));
-    let spoken = spoken.into_iter().chain(say.as_ref().map(|item| prompt::read_say(scope, item)));
-    let prompts: Vec<_> = spoken.collect();
-    let verb = match acts.first().map(|item| item.key) {
-        Some(act @ ("branch" | "set")) if !prompts.is_empty() => {
-            let message = format!("a `{act}` step has no prompt");
-            step.source().error_help(
-                step.span(),
-                message,
-                format!("say it in a step before, with `next = \"{}\"`", item.key),
-            );
+    let acts: Vec<_> = ACTS.into_iter().filter_map(|key| step.get(key)).collect();
+    let verb = match acts.as_slice() {
+        [first, second, ..] => {
+            let message = format!("a step does one thing, not both `{}` and `{}`", first.key, second.key);
+            second.key_error(message, "make two steps of it, the first with `next` to the second");
             None
         }
-        Some("gather") => Gather::read(scope, &step).map(Verb::Gather),
-        Some("record") => Record::read(scope, &step).map(Verb::Record),
-        Some("pause") => Pause::read(scope, &step).map(Verb::Pause),
-        Some("branch") => Branch::read(scope, &step).map(Verb::Branch),
-        Some("set") => Set::read(scope, &step).map(Verb::Set),
-        Some(_) => Hangup::read(&step).map(Verb::Hangup),
-        None if say.is_some() => Say::read(scope, &step).map(Verb::Say),
-        None if play.is_some() => Play::read(scope, &step).map(Verb::Play),
-        None => {
-            step.finish();
-            let all = "`say`, `play`, `gather`, `record`, `pause`, `branch`, `set` or `hangup`";
-            step.source().error_help(
-                step.span(),
-                format!("the step `{}` does nothing", item.key),
-                format!("add {all}"),
-            );
-            return None;
+        [only] => {
+            if prompts.iter().any(Option::is_some) && ["branch", "set"].contains(&only.key) {
+                let help = format!("say it in a step before, with `next = \"{}\"`", item.key);
+                only.key_error(format!("a `{}` step has no prompt", only.key), help);
+            }
+            read_verb(scope, &step, only.key)
         }
+        [] if prompts[1].is_some() => Say::read(scope, &step).map(Verb::Say),
+        [] if prompts[0].is_some() => Play::read(scope, &step).map(Verb::Play),
+        [] => None,
     };
+    // Known to every step, so that a misspelt one is recognised whatever the verb.
+    let _known = (step.get("on"), step.get("next"));
     step.finish();
-    let prompts: Option<Vec<_>> = prompts.into_iter().collect();
-    Some(Step { name: item.key.to_owned(), outcome, prompts: prompts?, verb: verb? })
+    if verb.is_none() && scope.source.count() == before {
+        let help = "add `say`, `play`, `gather`, `record`, `pause`, `branch`, `set` or `hangup`";
+        item.key_error(format!("the step `{}` does nothing", item.key), help);
+    }
+    let prompts: Option<Vec<_>> = prompts.into_iter().flatten().collect();
+    Some(Step { name: item.key.to_owned(), outcome: outcome?, prompts: prompts?, verb: verb? })
+}
+
+fn read_verb(scope: &Scope<'_, '_>, step: &Table<'_, '_>, key: &str) -> Option<Verb> {
+    match key {
+        "gather" => Gather::read(scope, step).map(Verb::Gather),
+        "record" => Record::read(scope, step).map(Verb::Record),
+        "pause" => Pause::read(scope, step).map(Verb::Pause),
+        "branch" => Branch::read(scope, step).map(Verb::Branch),
+        "set" => Set::read(scope, step).map(Verb::Set),
+        _ => Hangup::read(step).map(Verb::Hangup),
+    }
+}
+
+fn read_outcome(item: &Item<'_, '_>) -> Option<String> {
+    let word = item.text("\"confirmed\"")?;
+    if !is_word(word) {
+        let help = "write one word of small letters and `_`, such as \"confirmed\"";
+        item.error(format!("`{word}` is not an outcome"), help);
+        return None;
+    }
+    Some(word.to_owned())
 }
 
 fn live_variables(steps: &[Step]) -> BTreeSet<String> {
@@ -301,6 +289,20 @@ fn check_variables(scope: &Scope<'_, '_>, live: &BTreeSet<String>) {
             }
             (Some(near), None) => format!("did you mean `{near}`? Otherwise declare `{name}` under [vars]"),
         };
-        scope.source.error_help(span.clone(), format!("the variable `{name}` is not declared"), help);
+        let message = format!("the variable `{name}` is not declared");
+        scope.source.error_help(mention(scope.source.text(), name, span.clone()), message, help);
     }
+}
+
+/// Where `{name` stands inside `span`, or all of it.
+fn mention(text: &str, name: &str, span: Range<usize>) -> Range<usize> {
+    let inside = text.get(span.clone()).unwrap_or_default();
+    let braces = inside.match_indices('{').map(|(at, _)| at + 1);
+    let starts = braces.map(|at| at + inside[at..].len() - inside[at..].trim_start().len());
+    let ends_there = |at: &usize| {
+        let rest = inside[*at..].strip_prefix(name);
+        rest.is_some_and(|rest| rest.trim_start().starts_with(['}', '|']))
+    };
+    let found = starts.into_iter().find(ends_there).map(|at| span.start + at..span.start + at + name.len());
+    found.unwrap_or(span)
 }

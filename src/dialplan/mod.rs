@@ -32,7 +32,7 @@ pub use action::{Action, Prompt};
 pub use event::{Event, RecordEnd};
 pub use interpreter::{Ending, Interpreter, MAX_STEPS};
 pub use reference::reference;
-pub use vars::{STANDARD as STANDARD_VARIABLES, Var, VarError, VarType};
+pub use vars::{STANDARD as STANDARD_VARIABLES, Var, VarError, VarType, time_value};
 
 use crate::config::Diagnostic;
 use prompt::PromptSpec;

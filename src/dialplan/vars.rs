@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::spoken;
 use crate::config::diagnostic::nearest;
 
@@ -81,6 +84,11 @@ pub enum VarError {
     },
 }
 
+/// The value of a time variable for a moment: its time of day in `zone`.
+pub fn time_value(moment: Timestamp, zone: &TimeZone) -> String {
+    moment.to_zoned(zone.clone()).strftime("%H:%M").to_string()
+}
+
 /// Checks what was given against what is declared, and adds the defaults.
 pub(super) fn resolve(
     plan: &str,
@@ -150,6 +158,13 @@ mod tests {
     fn fills_defaults_and_ignores_standard_ones() {
         let values = resolve("p", &declared(), given(&[("name", " Ada\n"), ("order", "A1")])).unwrap();
         assert_eq!(values, given(&[("name", "Ada"), ("eta", "12:00"), ("floor", "0")]));
+    }
+
+    #[test]
+    fn a_moment_is_told_in_the_depots_zone() {
+        let moment: Timestamp = "2026-07-01T12:05:59Z".parse().unwrap();
+        assert_eq!(time_value(moment, &TimeZone::fixed(jiff::tz::offset(2))), "14:05");
+        assert_eq!(time_value(moment, &TimeZone::UTC), "12:05");
     }
 
     #[test]

@@ -121,8 +121,7 @@ impl Number {
         let home = parsed.country().id();
         let national = parsed.national().to_string();
         if national.len() < 5 {
-            refuse_service(&national, home)?;
-            return Err(NumberError::ShortCode);
+            refuse_emergency(&national, home)?;
         }
         if !phonenumber::is_valid(&parsed) {
             return Err(NumberError::Invalid { country: home });
@@ -204,6 +203,11 @@ impl NumberFormat {
 }
 
 fn refuse_service(digits: &str, country: Option<Country>) -> Result<(), NumberError> {
+    refuse_emergency(digits, country)?;
+    if digits.len() < 5 { Err(NumberError::ShortCode) } else { Ok(()) }
+}
+
+fn refuse_emergency(digits: &str, country: Option<Country>) -> Result<(), NumberError> {
     let own = EMERGENCY.iter().find(|(id, _)| Some(*id) == country).map_or(&[][..], |(_, codes)| codes);
     if own.contains(&digits) {
         return Err(NumberError::Emergency { country });
@@ -211,7 +215,7 @@ fn refuse_service(digits: &str, country: Option<Country>) -> Result<(), NumberEr
     if EVERYWHERE.contains(&digits) {
         return Err(NumberError::Emergency { country: None });
     }
-    if digits.len() < 5 { Err(NumberError::ShortCode) } else { Ok(()) }
+    Ok(())
 }
 
 fn place(country: &Option<Country>) -> String {

@@ -8,7 +8,7 @@ use crate::config::diagnostic::suggest;
 use crate::config::document::{Item, Table};
 use crate::dialplan::compile::Scope;
 use crate::dialplan::interpreter::{Flow, Run};
-use crate::dialplan::{Action, Event, StepId, is_word};
+use crate::dialplan::{Action, Event, StepId};
 
 /// The most keys that one answer may have.
 pub(super) const MOST_DIGITS: u32 = 32;
@@ -48,14 +48,16 @@ impl Gather {
         let barge_in = table.get("barge_in").map_or(Some(true), |item| item.boolean());
         let finish = match table.get("finish") {
             Some(item) => read_key(&item, true),
-            None => Some((digits? > 1).then_some('#')),
+            None => Some(digits.is_some_and(|digits| digits > 1).then_some('#')),
         };
         let into = match table.get("into") {
             Some(item) => {
-                let name = item.text("\"code\"").filter(|name| scope.may_hold_digits(&item, name));
-                Some(name?.to_owned())
+                let report = |message: String, help: &str| item.error(message, help);
+                item.text("\"code\"")
+                    .filter(|name| scope.may_set(name, report))
+                    .map(|name| Some(name.to_owned()))
             }
-            None => None,
+            None => Some(None),
         };
         if let Some(item) = table.get("speech") {
             let help =
@@ -84,6 +86,7 @@ impl Gather {
         let digits = usize::try_from(digits?).ok()?;
         let (timeout, between, attempts) = (timeout?, between?, attempts?);
         let (finish, barge_in) = (finish?, barge_in?);
+        let into = into?;
         Some(Self {
             digits,
             timeout,
@@ -206,17 +209,6 @@ fn accept(key: &str, digits: Option<u32>, finish: Option<char>) -> Result<(), (S
             Err((format!("`{key}` can never be pressed: `{finish}` ends the answer"), help))
         }
         None => Ok(()),
-    }
-}
-
-impl Scope<'_, '_> {
-    /// True when the digits of an answer may go into the variable `name`; reports it if not.
-    fn may_hold_digits(&self, item: &Item<'_, '_>, name: &str) -> bool {
-        if is_word(name) {
-            return true;
-        }
-        item.error(format!("`{name}` is not a name for a variable"), "write small letters, digits and `_`");
-        false
     }
 }
 

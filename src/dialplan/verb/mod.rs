@@ -101,8 +101,8 @@ pub(super) const REFERENCES: &[&Reference] = &[
     &hangup::REFERENCE,
 ];
 
-/// The keys of a step that name what it does beside its prompts.
-pub(super) const ACTS: [&str; 5] = ["gather", "record", "pause", "branch", "set"];
+/// The keys of a step that name what it does after its prompts.
+pub(super) const ACTS: [&str; 6] = ["gather", "record", "pause", "branch", "set", "hangup"];
 
 impl Verb {
     /// The steps it leads to.
@@ -226,7 +226,7 @@ pub(super) mod tests {
         let start = steps.split("[step.").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
         let text = format!(
             "title = \"T\"\nstart = \"{start}\"\nlanguage = [\"en\"]\n[vars]\nname = {{ type = \"text\", default = \"Ada\" }}\n\
-             order = {{ type = \"code\", default = \"X-9\" }}\n{steps}"
+             order = {{ type = \"code\", default = \"\" }}\n{steps}"
         );
         let files = |name: &str| Ok(PathBuf::from(format!("/plans/{name}")));
         Plan::parse("t", "t.toml", &text, &files).unwrap_or_else(|found| panic!("{}", render(&found)))
@@ -234,7 +234,7 @@ pub(super) mod tests {
 
     /// What a call does on these events.
     pub(in crate::dialplan) fn walk(steps: &str, events: &[Event]) -> Vec<String> {
-        walk_with(steps, &[], events)
+        walk_with(steps, &[("order", "X-9")], events)
     }
 
     /// As [`walk`], with variables.

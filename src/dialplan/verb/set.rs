@@ -23,7 +23,7 @@ impl Set {
         let table = step.get("set")?.table("`set`", "{ asked = \"yes\" }")?;
         let mut values = BTreeMap::new();
         for entry in table.entries() {
-            if !scope.may_set(&entry) {
+            if !scope.may_set(entry.key, |message, help| entry.key_error(message, help)) {
                 continue;
             }
             match entry.as_text().map(Template::parse) {
