@@ -29,6 +29,7 @@ pub use load::{load_plans, prompts_in};
 pub use trunk::{Codec, Country, NumberFormat, Register, Transport, Trunk};
 
 use crate::dialplan::Plan;
+use crate::schedule::RetryPolicy;
 
 /// Everything that an admin can say, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +151,13 @@ pub struct Calls {
     pub default_country: Country,
     /// The plan of deliveries that name none.
     pub default_plan: String,
+}
+
+impl Calls {
+    /// What the scheduler needs to know.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy { max_attempts: self.max_attempts, retry_after: self.retry_after }
+    }
 }
 
 impl Config {

@@ -111,93 +111,83 @@ fn secrets_come_from_three_places() {
     }
 }
 
-/// What is changed in a file, and what must be said about it.
+const PASSWORD: &str =
+    "{ file = \"practice.password\" }     # or { env = \"NAME\" }, or { credential = \"name\" } with systemd";
+
+/// The file, what is changed in it, into what, and what must be said about that.
+type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+const BROKEN: &[Case] = &[
+    (
+        TRUNK,
+        PASSWORD,
+        "\"hunter2\"",
+        &["`password` must not stand in this file", "practice.toml:8:13", "password  = ………", "{ env = "],
+    ),
+    (
+        TRUNK,
+        PASSWORD,
+        "{ env = \"NO_SUCH\" }",
+        &["`NO_SUCH` cannot be read: it is not set", "export NO_SUCH=..."],
+    ),
+    (TRUNK, PASSWORD, "{ env = \"EMPTY\" }", &["`EMPTY` cannot be read: it is empty"]),
+    (TRUNK, PASSWORD, "{ file = \"gone\" }", &["the file `gone` cannot be read", "relative to this file"]),
+    (TRUNK, PASSWORD, "{ credential = \"../x\" }", &["its name must be one word", "LoadCredential"]),
+    (TRUNK, PASSWORD, "{ env = \"A\", file = \"B\" }", &["exactly one of `env`, `file` and `credential`"]),
+    (
+        TRUNK,
+        "\"udp\"",
+        "\"tls\"",
+        &["not supported yet", "write `transport = \"udp\"`, the only one supported"],
+    ),
+    (
+        TRUNK,
+        "\"+12025550100\"",
+        "\"2025550100\"",
+        &["a number without a country", "caller_id = \"+442071838750\""],
+    ),
+    (TRUNK, "\"+12025550100\"", "\"+1911\"", &["`caller_id`: "]),
+    (TRUNK, "max_cps", "max_cpu", &["unknown key `max_cpu` in the file", "did you mean `max_cps`?"]),
+    (TRUNK, "\"PCMA\"]", "\"G729\"]", &["`G729` is not a value of `codecs`", "`PCMU`, `PCMA`"]),
+    (TRUNK, "\"127.0.0.1\"", "\"sip:127.0.0.1\"", &["this is not a host"]),
+    (TRUNK, "\"US\"", "\"us\"", &["this is not a country"]),
+    (TRUNK, "username  = \"depot\"", "", &["`password` without `username`", "`register` without `username`"]),
+    (ENGINE, "depot = ", "depo = ", &["unknown key `depo`", "did you mean `depot`?"]),
+    (ENGINE, "[20000, 29999]", "[29999, 20000]", &["no room for calls"]),
+    (ENGINE, "[20000, 29999]", "[80, 29999]", &["from 1024 to 65535"]),
+    (
+        ENGINE,
+        "\"127.0.0.1:8088\"",
+        "\"localhost\"",
+        &["not an IP address with a port", "listen = \"127.0.0.1:8088\""],
+    ),
+    (ENGINE, "\"UTC\"", "\"Mars/Base\"", &["`zone`: ", "Europe/London"]),
+    (
+        ENGINE,
+        "\"festival\"",
+        "\"festivl\"",
+        &["`festivl` is not a value of `engine`", "did you mean `festival`?"],
+    ),
+    (ENGINE, "cmu_us_slt_arctic_hts", "x') (system 'ls", &["not the name of a voice"]),
+    (
+        ENGINE,
+        "\"delivery-confirm\"",
+        "\"delivery-confrim\"",
+        &["there is no plan `delivery-confrim`", "did you mean `delivery-confirm`?"],
+    ),
+    (ENGINE, "de = {", "fr = {", &["speaks `de`, for which there is no voice", "add `de = {"]),
+    (ENGINE, "[limits]", "[limit]", &["unknown key `limit` in the file", "did you mean `limits`?"]),
+    (
+        "dialplans/opt-out.toml",
+        "\"stop\"",
+        "\"stopp\"",
+        &["there is no step `stopp`", "dialplans/opt-out.toml:12:18"],
+    ),
+];
+
 #[test]
 fn broken_settings_are_explained() {
-    let password = "{ file = \"practice.password\" }     # or { env = \"NAME\" }, or { credential = \"name\" } with systemd";
-    let cases: &[(&str, &str, &str, &[&str])] = &[
-        (
-            TRUNK,
-            password,
-            "\"hunter2\"",
-            &["`password` must not stand in this file", "practice.toml:8:13", "password  = ………", "{ env = "],
-        ),
-        (
-            TRUNK,
-            password,
-            "{ env = \"NO_SUCH\" }",
-            &["`NO_SUCH` cannot be read: it is not set", "export NO_SUCH=..."],
-        ),
-        (TRUNK, password, "{ env = \"EMPTY\" }", &["`EMPTY` cannot be read: it is empty"]),
-        (
-            TRUNK,
-            password,
-            "{ file = \"gone\" }",
-            &["the file `gone` cannot be read", "relative to this file"],
-        ),
-        (TRUNK, password, "{ credential = \"../x\" }", &["its name must be one word", "LoadCredential"]),
-        (
-            TRUNK,
-            password,
-            "{ env = \"A\", file = \"B\" }",
-            &["exactly one of `env`, `file` and `credential`"],
-        ),
-        (
-            TRUNK,
-            "\"udp\"",
-            "\"tls\"",
-            &["not supported yet", "write `transport = \"udp\"`, the only one supported"],
-        ),
-        (
-            TRUNK,
-            "\"+12025550100\"",
-            "\"2025550100\"",
-            &["a number without a country", "caller_id = \"+442071838750\""],
-        ),
-        (TRUNK, "\"+12025550100\"", "\"+1911\"", &["`caller_id`: "]),
-        (TRUNK, "max_cps", "max_cpu", &["unknown key `max_cpu` in the file", "did you mean `max_cps`?"]),
-        (TRUNK, "\"PCMA\"]", "\"G729\"]", &["`G729` is not a value of `codecs`", "`PCMU`, `PCMA`"]),
-        (TRUNK, "\"127.0.0.1\"", "\"sip:127.0.0.1\"", &["this is not a host"]),
-        (TRUNK, "\"US\"", "\"us\"", &["this is not a country"]),
-        (
-            TRUNK,
-            "username  = \"depot\"",
-            "",
-            &["`password` without `username`", "`register` without `username`"],
-        ),
-        (ENGINE, "depot = ", "depo = ", &["unknown key `depo`", "did you mean `depot`?"]),
-        (ENGINE, "[20000, 29999]", "[29999, 20000]", &["no room for calls"]),
-        (ENGINE, "[20000, 29999]", "[80, 29999]", &["from 1024 to 65535"]),
-        (
-            ENGINE,
-            "\"127.0.0.1:8088\"",
-            "\"localhost\"",
-            &["not an IP address with a port", "listen = \"127.0.0.1:8088\""],
-        ),
-        (ENGINE, "\"UTC\"", "\"Mars/Base\"", &["`zone`: ", "Europe/London"]),
-        (
-            ENGINE,
-            "\"festival\"",
-            "\"festivl\"",
-            &["`festivl` is not a value of `engine`", "did you mean `festival`?"],
-        ),
-        (ENGINE, "cmu_us_slt_arctic_hts", "x') (system 'ls", &["not the name of a voice"]),
-        (
-            ENGINE,
-            "\"delivery-confirm\"",
-            "\"delivery-confrim\"",
-            &["there is no plan `delivery-confrim`", "did you mean `delivery-confirm`?"],
-        ),
-        (ENGINE, "de = {", "fr = {", &["speaks `de`, for which there is no voice", "add `de = {"]),
-        (ENGINE, "[limits]", "[limit]", &["unknown key `limit` in the file", "did you mean `limits`?"]),
-        (
-            "dialplans/opt-out.toml",
-            "\"stop\"",
-            "\"stopp\"",
-            &["there is no step `stopp`", "dialplans/opt-out.toml:12:18"],
-        ),
-    ];
-    for (file, from, to, expected) in cases {
+    for (file, from, to, expected) in BROKEN {
         let copy = Copy::new();
         copy.edit(file, from, to);
         let found = copy.load().expect_err(to);

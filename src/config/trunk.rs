@@ -8,7 +8,7 @@ use super::diagnostic::Source;
 use super::document::{self, Table};
 use super::secret::{self, Surroundings};
 use crate::pii::Secret;
-use crate::route::Number;
+use crate::route::{Number, TrunkLimits};
 
 pub use crate::route::{Country, NumberFormat};
 
@@ -76,6 +76,12 @@ impl Trunk {
     /// The domain for From and To.
     pub fn domain(&self) -> &str {
         self.from_domain.as_deref().unwrap_or(&self.host)
+    }
+
+    /// What routing needs to know of it.
+    pub fn limits(&self) -> TrunkLimits {
+        let Self { priority, max_calls, max_cps, .. } = *self;
+        TrunkLimits { name: self.name.clone(), priority, max_calls, max_cps }
     }
 
     /// Reads the trunk called `name` from `text`; secrets in files are looked for beside it, in `dir`.

@@ -11,8 +11,8 @@ const HEAD: &str = "\
 <!-- Made from the reference texts in src/dialplan/verb/. Change them there; then: UPDATE=1 cargo test --lib dialplan::reference -->
 
 A dialplan says what a call says and asks. It is a TOML file in the directory of the dialplans; its name without `.toml` is
-the plan's name. `callahead check` reads all plans and shows what is wrong, where, and what to write instead. A changed plan
-is taken over while the engine runs, if it is good; calls in progress keep the version they began with.
+the plan's name. `callahead check` reads all plans and shows what is wrong, where, and what to write instead. A call keeps the
+version of the plan that it began with.
 
 ```toml
 title    = \"Confirm a delivery\"     # what a person reads
@@ -75,7 +75,8 @@ pub fn reference() -> String {
             "\n## {}\n\n{}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n",
             verb.name, verb.summary
         );
-        for [key, takes, default, meaning] in verb.keys {
+        for cells in verb.keys {
+            let [key, takes, default, meaning] = cells.map(|cell| cell.replace('|', "\\|"));
             let _ = writeln!(text, "| `{key}` | {takes} | {default} | {meaning} |");
         }
         let _ = write!(text, "\n{}\n\n```toml\n{}\n```\n", verb.notes, verb.example.trim());
@@ -85,6 +86,13 @@ pub fn reference() -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_first_example_is_a_plan() {
+        let text = super::HEAD.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let files = |_: &str| Err("no file".to_owned());
+        super::super::Plan::parse("p", "p.toml", text, &files).unwrap();
+    }
+
     #[test]
     fn the_committed_manual_is_the_generated_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dialplans.md");

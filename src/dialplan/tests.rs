@@ -57,6 +57,19 @@ fn broken_plans_are_explained() {
     }
 }
 
+/// The longest plan allowed, every step on one silent round but the last: found quickly, however large.
+#[test]
+fn a_large_plan_is_examined_quickly() {
+    let step = |at: usize| format!("[step.s{at:03}]\npause = \"1s\"\nnext = \"s{:03}\"\n", (at + 1) % 500);
+    let head = "title = \"T\"\nstart = \"s000\"\nlanguage = [\"en\"]\n";
+    let text = (0..500).fold(head.to_owned(), |text, at| text + &step(at));
+    let found = Plan::parse("p", "p.toml", &text, &no_prompt).unwrap_err();
+    assert_eq!(found.len(), 500, "each never ends");
+    let text = text.replace("next = \"s000\"", "next = \"s001\"\n[step.more]\nhangup = true");
+    let found = Plan::parse("p", "p.toml", &text, &no_prompt).unwrap_err();
+    assert!(found.len() == 1 && found[0].message == "a plan has at most 500 steps", "{}", render(&found));
+}
+
 fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
