@@ -105,7 +105,10 @@ impl<'d, 't> Table<'d, 't> {
 
     /// The value of `key`, if it is there.
     pub fn get(&self, key: &'static str) -> Option<Item<'d, 't>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         self.entries.get(key).cloned()
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::pii::Redacted;
+
 /// One thing to do. The interpreter waits for nothing by itself: what it awaits comes back as an [`super::Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -33,8 +35,8 @@ pub enum Action {
     SetVar {
         /// Its name.
         name: String,
-        /// Its value. Digits that a customer typed are personal data: do not log.
-        value: String,
+        /// Its value; what a customer typed is personal data.
+        value: Redacted,
     },
     /// Hang up.
     Hangup,

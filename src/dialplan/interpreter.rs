@@ -10,10 +10,12 @@
 //! an instruction and then hangs up has still left it, and gets the outcome of the step that follows.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use super::verb::{Doing, Verb};
 use super::{Action, Event, Plan, StepId, VarError, vars};
+use crate::pii::Redacted;
 
 /// The most steps that one call may enter, repetitions included.
 pub const MAX_STEPS: u32 = 1000;
@@ -35,14 +37,12 @@ pub enum Ending {
 }
 
 /// One call's walk through a plan.
-#[derive(Debug)]
 pub struct Interpreter {
     plan: Arc<Plan>,
     run: Run,
 }
 
 /// What a verb may see and change of the walk.
-#[derive(Debug)]
 pub(super) struct Run {
     language: String,
     values: BTreeMap<String, String>,
@@ -182,6 +182,15 @@ impl Interpreter {
     }
 }
 
+/// Without the variables: they hold names, addresses and what was typed.
+impl fmt::Debug for Interpreter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Interpreter");
+        debug.field("plan", &self.plan.name()).field("step", &self.step()).field("state", &self.run.state);
+        debug.field("outcome", &self.run.outcome).finish_non_exhaustive()
+    }
+}
+
 impl Run {
     pub(super) fn push(&mut self, action: Action) {
         match action {
@@ -196,7 +205,7 @@ impl Run {
     pub(super) fn set(&mut self, name: &str, value: String) {
         let value = vars::clean(&value);
         self.values.insert(name.to_owned(), value.clone());
-        self.push(Action::SetVar { name: name.to_owned(), value });
+        self.push(Action::SetVar { name: name.to_owned(), value: Redacted::new(value) });
     }
 
     pub(super) fn value(&self, name: &str) -> &str {

@@ -273,7 +273,7 @@ pub(super) mod tests {
             }
             Action::StopRecord => "stop record".to_owned(),
             Action::SetOutcome(outcome) => format!("outcome {outcome}"),
-            Action::SetVar { name, value } => format!("set {name}={value}"),
+            Action::SetVar { name, value } => format!("set {name}={}", value.reveal()),
             Action::Hangup => "hangup".to_owned(),
         }
     }
