@@ -118,7 +118,6 @@ impl Interpreter {
         match event {
             Event::HungUp => return run.hang_up_received(&plan),
             Event::TimeUp => return run.end(Ending::TimeUp),
-            Event::Timer if !run.timer_set => return,
             Event::Timer => run.timer_set = false,
             Event::Digit(key) if !is_key(key) => return,
             _ => {}

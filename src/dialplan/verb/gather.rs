@@ -339,6 +339,16 @@ mod tests {
     }
 
     #[test]
+    fn keys_pressed_ahead_answer_without_the_question() {
+        let plan = "[step.hi]\nsay = \"Hi\"\nnext = \"ask\"\n[step.ask]\nsay = \"Q\"\ngather = { digits = 2 }\n\
+                    next = \"bye\"\n[step.bye]\nhangup = true\n";
+        let seen = walk(plan, &[Answered, Digit('4'), PlayDone, Digit('2')]);
+        assert_eq!(seen, ["say Hi", "timer 3s", "set digits=42", "clear timer", "hangup"]);
+        let many = [&[Answered][..], &[Digit('1'); 40], &[PlayDone]].concat();
+        assert_eq!(walk(plan, &many), ["say Hi", "timer 3s", "set digits=11", "clear timer", "hangup"]);
+    }
+
+    #[test]
     fn keeps_keys_when_the_prompt_may_not_be_cut() {
         let plan = "[step.ask]\nsay = \"Q\"\ngather = { digits = 1, barge_in = false }\non = { \"1\" = \"bye\", silence = \"bye\" }\n\
                     [step.bye]\nhangup = true\n";

@@ -208,6 +208,15 @@ mod tests {
     }
 
     #[test]
+    fn keys_pressed_before_or_in_it_answer_no_later_question() {
+        let plan = "[step.leave]\nsay = \"Speak\"\nrecord = { max = \"10s\" }\nnext = \"ask\"\n\
+                    [step.ask]\nsay = \"Q\"\ngather = { digits = 1 }\non = { \"7\" = \"bye\", silence = \"bye\" }\n\
+                    [step.bye]\nhangup = true\n";
+        let seen = walk(plan, &[Answered, Digit('7'), PlayDone, Digit('7'), done(RecordEnd::Silence, true)]);
+        assert_eq!(seen.last().map(String::as_str), Some("say Q"), "{seen:?}");
+    }
+
+    #[test]
     fn a_recorder_that_never_answers_does_not_hold_the_call() {
         assert_eq!(after_start(&[Timer, Timer]), ["stop record", "timer 2s", "set spoke=no", "hangup"]);
         assert_eq!(after_start(&[HungUp, Timer]), ["stop record", "timer 2s", "set spoke=no"]);
