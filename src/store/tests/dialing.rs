@@ -51,7 +51,7 @@ async fn a_call_is_claimed_only_inside_its_window() {
         assert_eq!(attempts::begin_dialing(&store, at(early_or_late), call.id, "main").await.unwrap(), None);
     }
     assert_eq!(calls::due(&store, at("09:00:00"), 10).await.unwrap().len(), 1);
-    assert_eq!(calls::expire(&store, at("11:59:59")).await.unwrap(), []);
+    assert!(calls::expire(&store, at("11:59:59")).await.unwrap().is_empty());
     assert_eq!(calls::expire(&store, at("12:00:00")).await.unwrap(), [call.id]);
     assert_eq!(calls::get(&store, call.id).await.unwrap().outcome.as_deref(), Some("expired"));
 }
