@@ -157,8 +157,9 @@ pub async fn ended(store: &Store, now: Timestamp, id: Uuid, end: &End, next: &Ne
 /// What the statements met.
 pub async fn recover_after_crash(store: &Store, now: Timestamp) -> Result<Vec<Attempt>> {
     let mut tx = store.write(now).await?;
-    let rows =
-        sqlx::query("SELECT * FROM attempts WHERE state <> 'ended' ORDER BY rowid").fetch_all(tx.conn()).await?;
+    let rows = sqlx::query("SELECT * FROM attempts WHERE state <> 'ended' ORDER BY rowid")
+        .fetch_all(tx.conn())
+        .await?;
     let found = rows.iter().map(from_row).collect::<Result<Vec<_>>>()?;
     for attempt in &found {
         let call = calls::get_in(&mut tx, attempt.call_id).await?;
