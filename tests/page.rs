@@ -1,6 +1,6 @@
 //! The web page in a real browser: `tests/page/page.test.mjs` drives Chromium against a site of ours.
 //!
-//! Needs `node`, `npm` and `chromium`; `npm ci` is run once when `tests/page/node_modules` is missing.
+//! With `CALLAHEAD_SHOTS=DIR` it also saves pictures of the page there. Needs `node`, `npm` and `chromium`; `npm ci` is run once when `tests/page/node_modules` is missing.
 #![allow(missing_docs)]
 
 mod site;
@@ -8,6 +8,7 @@ mod site;
 use std::path::Path;
 use std::process::Command;
 
+use callahead::store::EndCause;
 use site::Site;
 
 #[test]
@@ -20,11 +21,15 @@ fn the_page_works_in_a_browser() {
     }
     let site = Site::start();
     site.recorded("A1", "Ada Lovelace");
+    site.ended("A2", "Charles Babbage", 1, EndCause::Busy, "busy");
+    site.ended("A3", "Mary Somerville", 2, EndCause::Human, "home");
+    site.ended("A4", "George Boole", 3, EndCause::NoAnswer, "no_answer");
     let mut browser = Command::new("node");
     browser.args(["--test", "page.test.mjs"]).current_dir(&folder);
     browser
         .env("CALLAHEAD_ADDRESS", format!("http://{}", site.address))
         .env("CALLAHEAD_PASSWORD", site::PASSWORD);
+    browser.env("CALLAHEAD_KEY", &site.key);
     let output = browser.output().expect("node is installed");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));

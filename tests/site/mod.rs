@@ -145,6 +145,26 @@ impl Site {
     }
 }
 
+impl Site {
+    /// A delivery an hour (or more) after noon whose call ended without a recording.
+    pub fn ended(&self, order_ref: &str, customer: &str, hours: i64, cause: EndCause, outcome: &str) {
+        self.runtime.block_on(async {
+            let mut new = delivery(order_ref, customer);
+            new.eta = new.eta.saturating_add(SignedDuration::from_hours(hours)).unwrap();
+            new.stop = (4 + hours).to_string();
+            let now = Timestamp::now();
+            let (delivery, _) = deliveries::upsert(&self.store, now, &new, &planner()).await.unwrap();
+            let filter = CallFilter { delivery_id: Some(delivery.id), ..CallFilter::default() };
+            let call = calls::list(&self.store, &filter, 1).await.unwrap().remove(0);
+            let attempt =
+                attempts::begin_dialing(&self.store, call.due_at, call.id, "main").await.unwrap().unwrap();
+            let end = End { cause, sip_status: None, reason: None };
+            let next = Next::Done { outcome: outcome.to_owned() };
+            attempts::ended(&self.store, now, attempt.id, &end, &next).await.unwrap();
+        });
+    }
+}
+
 pub fn planner() -> Planner {
     Planner { zone: TimeZone::UTC, max_attempts: 3 }
 }
