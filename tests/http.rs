@@ -342,6 +342,25 @@ fn events_resume_without_loss_and_only_to_those_concerned() {
 }
 
 #[test]
+fn a_reader_from_before_the_log_is_told_to_start_anew() {
+    let site = Site::start();
+    site.recorded("A1", "Ada Lovelace");
+    let later = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    let pruned = callahead::store::events::prune(&site.store, later, jiff::SignedDuration::from_secs(60));
+    assert!(site.runtime.block_on(pruned).unwrap() > 2);
+    let dora = sign_in(&site, "dora");
+    let mut stream = TcpStream::connect(site.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET /api/v1/events?after=1 HTTP/1.1\r\nHost: x\r\nCookie: {dora}\r\n\r\n").unwrap();
+    let mut lines =
+        BufReader::new(stream).lines().map(Result::unwrap).filter(|line| line.starts_with("event: "));
+    assert_eq!(
+        (lines.next().as_deref(), lines.next().as_deref()),
+        (Some("event: hello"), Some("event: reset"))
+    );
+}
+
+#[test]
 fn event_streams_are_bounded() {
     let site = Site::start();
     let dora = sign_in(&site, "dora");

@@ -1,5 +1,7 @@
 //! `/events`: changes as server-sent events. A reader resumes with `Last-Event-ID` or `?after=`, and loses nothing.
 //!
+//! A reader whose last number is older than the log reaches back is sent `event: reset` first: read the lists anew.
+//!
 //! The stream is written by a task into a small pipe. A reader that is slow fills the pipe and is dropped after a while; it
 //! reconnects and resumes. A stream ends by itself after an hour, so that an ended session does not listen on.
 
@@ -99,6 +101,9 @@ impl Writer {
     async fn write_all(&mut self) -> std::result::Result<(), Over> {
         // The number goes out first: a reader that loses the connection before the first event resumes from here.
         self.send(&format!("retry: 2000\nid: {}\nevent: hello\ndata: {{}}\n\n", self.after)).await?;
+        if self.after > 0 && events::first(&self.store).await? > self.after + 1 {
+            self.send("event: reset\ndata: {}\n\n").await?;
+        }
         let mut beat = Instant::now() + HEARTBEAT;
         loop {
             let found = events::since(&self.store, self.after, self.agent.as_deref(), BATCH).await?;

@@ -14,7 +14,7 @@ const PER_ADDRESS: u32 = 40;
 /// How long failures are remembered, from the first one on.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// How many counters are kept; beyond that, the oldest window goes.
-const CAPACITY: usize = 10_000;
+const CAPACITY: usize = 2_000;
 
 /// Counts failed sign-ins.
 #[derive(Debug, Default)]

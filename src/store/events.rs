@@ -41,6 +41,16 @@ pub async fn last(store: &Store) -> Result<i64> {
     Ok(last)
 }
 
+/// The number of the oldest event that [`prune`] has left, or 0 when there is none.
+///
+/// # Errors
+/// What the query met.
+pub async fn first(store: &Store) -> Result<i64> {
+    let first =
+        sqlx::query_scalar("SELECT coalesce(min(seq), 0) FROM events").fetch_one(&store.reader).await?;
+    Ok(first)
+}
+
 /// Up to `limit` events after number `seq`, oldest first. With `agent`, only those of that agent's deliveries.
 ///
 /// # Errors

@@ -1,5 +1,8 @@
 //! Opening the database: pragmas, migrations and the copy made before them.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +39,7 @@ impl Store {
     /// [`StoreError::DiskFull`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        create_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -81,6 +85,17 @@ impl Store {
 
 fn pool(size: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new().max_connections(size).min_connections(1).idle_timeout(None).max_lifetime(None)
+}
+
+/// A new database can be read by its owner only: it holds names, numbers and what people said.
+fn create_private(path: &Path) -> Result<()> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::Open { path: path.to_owned(), reason: error.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn cannot_open(error: sqlx::Error, path: &Path) -> StoreError {
@@ -129,7 +144,7 @@ async fn copy_before(writer: &SqlitePool, path: &Path, version: i64) -> Result<(
         reason: format!("cannot make the copy {} before migrating: {error}", copy.display()),
     };
     match tokio::fs::remove_file(&part).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(file_error(error)),
         _ => {}
     }
     let vacuum = sqlx::query("VACUUM INTO ?").bind(part.to_string_lossy().into_owned());

@@ -43,7 +43,7 @@ export async function day(date) {
 }
 
 // Follows the event log from `after` on. The browser reconnects and resumes by itself, except after an error answer.
-export function follow(after, { onEvent, onState }) {
+export function follow(after, { onEvent, onReset, onState }) {
   let source = null;
   let seen = after;
   let timer = 0;
@@ -56,6 +56,7 @@ export function follow(after, { onEvent, onState }) {
       seen = Number(message.lastEventId);
       onEvent(JSON.parse(message.data));
     });
+    source.addEventListener("reset", onReset); // the log no longer reaches back to what we saw last
     source.addEventListener("error", () => {
       onState(false);
       if (source.readyState === EventSource.CLOSED && !stopped) {

@@ -111,7 +111,7 @@ async function load() {
     put(view);
   }
   arrange();
-  stopFollowing = api.follow(lastEvent, { onEvent: changed, onState: connection });
+  stopFollowing = api.follow(lastEvent, { onEvent: changed, onReset: () => load().catch(failed), onState: connection });
 }
 
 function put(view) {
@@ -209,6 +209,9 @@ function arrange() {
       list.insertBefore(card.root, list.children[place] ?? null);
     }
     card.root.hidden = !matches(card, filter);
+    if (card.root.hidden) {
+      card.root.classList.remove("fresh"); // else it would glow again when it comes back
+    }
   });
   showFilters(all);
   const shown = all.filter((card) => !card.root.hidden).length;

@@ -122,6 +122,7 @@ async fn events_are_numbered_resumable_and_wake_readers() {
     assert_eq!(events::since(&store, seen, None, 100).await.unwrap().len(), 1);
 
     assert_eq!(events::prune(&store, at("09:00:00"), seconds(60)).await.unwrap(), 2);
+    assert_eq!(events::first(&store).await.unwrap(), seen + 1);
     assert_eq!(events::last(&store).await.unwrap(), seen + 1, "the newest stays, so that numbers go on");
 }
 
@@ -186,7 +187,7 @@ async fn an_old_database_is_copied_before_it_is_migrated() {
     let (store, dir) = store().await;
     let path = dir.path().join("callahead.db");
     calls::create(&store, at("08:00:00"), call()).await.unwrap();
-    // As an older version left it: the newest migration is not there yet. (`DROP TABLE` undoes it where there is one.)
+    // A database whose newest migration is not the one this version has: it is copied before anything is tried on it.
     sqlx::query("UPDATE _sqlx_migrations SET version = 0").execute(&store.writer).await.unwrap();
     store.close().await;
     let opened = Store::open(&path).await;
