@@ -1,5 +1,5 @@
 //! The HTTP API from outside: a real server on loopback, a real store, a plain client.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a test may panic
 
 mod site;
 

@@ -1,7 +1,7 @@
 //! The web page in a real browser: `tests/page/page.test.mjs` drives Chromium against a site of ours.
 //!
 //! With `CALLAHEAD_SHOTS=DIR` it also saves pictures of the page there. Needs `node`, `npm` and `chromium`; `npm ci` is run once when `tests/page/node_modules` is missing.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a test may panic
 
 mod site;
 
@@ -21,9 +21,9 @@ fn the_page_works_in_a_browser() {
     }
     let site = Site::start();
     site.recorded("A1", "Ada Lovelace");
-    site.ended("A2", "Charles Babbage", 1, EndCause::Busy, "busy");
-    site.ended("A3", "Mary Somerville", 2, EndCause::Human, "home");
-    site.ended("A4", "George Boole", 3, EndCause::NoAnswer, "no_answer");
+    site.called("A2", "Charles Babbage", 1, Some((EndCause::Busy, "busy")));
+    site.called("A3", "Mary Somerville", 2, Some((EndCause::Human, "home")));
+    site.called("A4", "George Boole", 3, None);
     let mut browser = Command::new("node");
     browser.args(["--test", "page.test.mjs"]).current_dir(&folder);
     browser

@@ -82,6 +82,8 @@ test("signs in and shows the deliveries", async () => {
   assert.equal(await page.locator(".card:visible").count(), 4);
   assert.match(await card("Ada Lovelace").locator(".badge").textContent(), /Instructions/);
   assert.match(await card("Charles Babbage").locator(".badge").textContent(), /Busy/);
+  assert.match(await card("George Boole").locator(".badge").textContent(), /Calling now/);
+  assert.ok(await card("Charles Babbage").locator(".player").isHidden(), "nothing to play, no player");
   assert.ok(await card("Ada Lovelace").locator(".dot").isVisible());
   await page.locator(".live.on").waitFor();
   await noSideways();

@@ -146,8 +146,8 @@ impl Site {
 }
 
 impl Site {
-    /// A delivery an hour (or more) after noon whose call ended without a recording.
-    pub fn ended(&self, order_ref: &str, customer: &str, hours: i64, cause: EndCause, outcome: &str) {
+    /// A delivery some hours after noon that is being called, or whose call ended so, without a recording.
+    pub fn called(&self, order_ref: &str, customer: &str, hours: i64, end: Option<(EndCause, &str)>) {
         self.runtime.block_on(async {
             let mut new = delivery(order_ref, customer);
             new.eta = new.eta.saturating_add(SignedDuration::from_hours(hours)).unwrap();
@@ -158,9 +158,11 @@ impl Site {
             let call = calls::list(&self.store, &filter, 1).await.unwrap().remove(0);
             let attempt =
                 attempts::begin_dialing(&self.store, call.due_at, call.id, "main").await.unwrap().unwrap();
-            let end = End { cause, sip_status: None, reason: None };
-            let next = Next::Done { outcome: outcome.to_owned() };
-            attempts::ended(&self.store, now, attempt.id, &end, &next).await.unwrap();
+            if let Some((cause, outcome)) = end {
+                let end = End { cause, sip_status: None, reason: None };
+                let next = Next::Done { outcome: outcome.to_owned() };
+                attempts::ended(&self.store, now, attempt.id, &end, &next).await.unwrap();
+            }
         });
     }
 }
