@@ -22,7 +22,8 @@ pub enum Side {
     Remote,
 }
 
-/// What happened in a session. Exactly one of `Failed` and `Ended` comes, then `Finished`.
+/// What happened in a session. One of `Failed` and `Ended` comes, then `Finished`; an incoming
+/// call that we reject ourselves ends with `Finished` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
     /// A 100 arrived: somebody is working on our INVITE. At most once.
