@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((via.host, via.port), ("[2001:db8::9:1]", Some(5070)));
         assert_eq!(via.params.get("received"), Some(Some("2001:db8::1")));
         assert_eq!(via.params.get("rport"), Some(Some("7")));
-        for bad in ["SIP/3.0/UDP a", "SIP/2.0/UDP", "SIP/2.0/UDP  ", "HTTP/2.0/UDP a", "SIP/2.0/U DP;x"] {
+        for bad in ["SIP/3.0/UDP a", "SIP/2.0/UDP", "SIP/2.0/UDP  ", "HTTP/2.0/UDP a", "SIP/2.0/UDP h x;y"] {
             assert_eq!(Via::parse(bad), None, "{bad}");
         }
     }
