@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::document::{Item, Table};
+use crate::diagnostic::document::{Item, Table};
 use super::trunk::read_country;
 use super::{Calls, Config, Http, Limits, Media, Recordings, Sip, Voice, VoiceEngine, Whisper};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Source, suggest};
+use crate::diagnostic::{Source, suggest};
 use super::secret::Surroundings;
 use super::{Config, Diagnostic, Trunk, document, engine};
 use crate::dialplan::{Plan, PromptFiles};

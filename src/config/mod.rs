@@ -8,8 +8,8 @@
 //! [`Config::load`] reads all of it or reports everything that is wrong with it. A `Config` is plain data and comparable, so
 //! that a reload is: load, compare, swap.
 
-pub mod diagnostic;
-pub mod document;
+
+
 mod engine;
 mod load;
 mod secret;
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use diagnostic::Diagnostic;
+
 pub use load::{load_plans, prompts_in};
 pub use trunk::{Codec, Country, NumberFormat, Register, Transport, Trunk};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::document::Item;
+use crate::diagnostic::document::Item;
 use crate::pii::Secret;
 
 /// Where secrets and the like come from, so that tests need not change the process.

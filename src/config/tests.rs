@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::render;
+use crate::diagnostic::render;
 use super::load::load_with;
 use super::*;
 use crate::route::Number;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Diagnostic;
-use super::diagnostic::Source;
-use super::document::{self, Table};
+use crate::diagnostic::Source;
+use crate::diagnostic::document::{self, Table};
 use super::secret::{self, Surroundings};
 use crate::pii::Secret;
 use crate::route::{Number, TrunkLimits};

@@ -7,9 +7,9 @@ use std::ops::Range;
 use super::vars::{self, STANDARD, Var, VarType};
 use super::verb::{ACTS, Branch, Gather, Hangup, Pause, Play, Record, Say, Set, Verb};
 use super::{Plan, PromptFiles, Step, StepId, graph, is_word, prompt};
-use crate::config::Diagnostic;
-use crate::config::diagnostic::{Source, nearest, suggest};
-use crate::config::document::{self, Item, Table};
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Source, nearest, suggest};
+use crate::diagnostic::document::{self, Item, Table};
 
 /// The most steps a plan may have.
 const MOST_STEPS: usize = 500;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::verb::Way;
 use super::{Step, StepId};
-use crate::config::diagnostic::Source;
-use crate::config::document::Item;
+use crate::diagnostic::Source;
+use crate::diagnostic::document::Item;
 
 /// Reports steps that cannot be reached, steps from which no `hangup` can be reached, and loops that go on without the
 /// customer doing anything.

@@ -34,7 +34,7 @@ pub use interpreter::{Ending, Interpreter, MAX_STEPS};
 pub use reference::reference;
 pub use vars::{STANDARD as STANDARD_VARIABLES, Var, VarError, VarType, time_value};
 
-use crate::config::Diagnostic;
+use crate::diagnostic::Diagnostic;
 use prompt::PromptSpec;
 use verb::Verb;
 

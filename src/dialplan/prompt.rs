@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::compile::Scope;
 use super::vars::{Var, VarType};
 use super::{Prompt, spoken};
-use crate::config::document::Item;
+use crate::diagnostic::document::Item;
 
 /// What a prompt is, for each language of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

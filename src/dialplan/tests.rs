@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::verb::tests::plan;
 use super::*;
-use crate::config::diagnostic::render;
+use crate::diagnostic::render;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::spoken;
-use crate::config::diagnostic::nearest;
+use crate::diagnostic::nearest;
 
 /// What a variable holds, which decides how it is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `hangup`: end the call, after a prompt if there is one.
 
 use super::{Reference, refuse_on};
-use crate::config::document::Table;
+use crate::diagnostic::document::Table;
 
 /// The end of the call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::compile::Scope;
 use super::interpreter::{Flow, Run};
 use super::{Event, StepId};
-use crate::config::document::{Item, Table};
+use crate::diagnostic::document::{Item, Table};
 
 pub(super) use branch::Branch;
 pub(super) use gather::Gather;
@@ -217,8 +217,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::diagnostic::render;
-    use crate::config::document::spell_duration;
+    use crate::diagnostic::render;
+    use crate::diagnostic::document::spell_duration;
     use crate::dialplan::{Action, Interpreter, Plan, Prompt};
 
     /// A plan of these steps, the first of the text being the start, with a few variables.

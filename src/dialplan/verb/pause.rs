@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Reference, refuse_on, require_next};
-use crate::config::document::Table;
+use crate::diagnostic::document::Table;
 use crate::dialplan::compile::Scope;
 use crate::dialplan::interpreter::{Flow, Run};
 use crate::dialplan::{Action, Event, StepId};

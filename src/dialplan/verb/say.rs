@@ -1,7 +1,7 @@
 //! `say`: speak a text. Alone it is a step of its own; beside another verb it is that verb's prompt.
 
 use super::{Reference, refuse_on, require_next};
-use crate::config::document::Table;
+use crate::diagnostic::document::Table;
 use crate::dialplan::StepId;
 use crate::dialplan::compile::Scope;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Reference, refuse_on, require_next};
-use crate::config::document::Table;
+use crate::diagnostic::document::Table;
 use crate::dialplan::StepId;
 use crate::dialplan::compile::Scope;
 use crate::dialplan::interpreter::{Flow, Run};

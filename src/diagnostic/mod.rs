@@ -2,6 +2,8 @@
 //!
 //! Printed the way rustc prints its errors; serialised for editors and the API. Pure: reading files is not done here.
 
+pub mod document;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Source, nearest};
+use super::{Source, nearest};
 
 /// Parses the text of `source` and passes its top table to `read`; `None` when nothing sensible can be read.
 ///
@@ -223,7 +223,7 @@ impl<'d, 't> Item<'d, 't> {
         let text = self.text(&format!("\"{}\"", words.first().map_or("", |(word, _)| word)))?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            let help = super::diagnostic::suggest(text, words.iter().map(|(word, _)| *word), "values");
+            let help = super::suggest(text, words.iter().map(|(word, _)| *word), "values");
             self.error(format!("`{text}` is not a value of `{}`", self.key), help);
         }
         found
