@@ -164,7 +164,9 @@ fn the_callee_is_busy() {
 
 #[test]
 fn the_caller_cancels_a_ringing_phone() {
-    let callee = || Script { on_incoming: vec![(ms(100), Act::Ring)], ..Script::default() };
+    // The callee gives up in the end: when every provisional response is lost, no CANCEL may be sent (RFC 3261 §9.1).
+    let on_incoming = || vec![(ms(100), Act::Ring), (ms(180_000), Act::Reject(480))];
+    let callee = || Script { on_incoming: on_incoming(), ..Script::default() };
     let caller = || Script { on_start: vec![(ms(6000), Act::Cancel)], ..Script::default() };
     let set_up = |seed, weather| link(seed, weather, caller(), callee());
     let cancelled = || failed(Failure::Cancelled);

@@ -120,9 +120,8 @@ fn every_message_meets_its_fate() {
         let met = match receive(&files[name]) {
             Received::Incoming(_) => Call,
             Received::Request(_) => HandedUp,
-            Received::Reply(reply) => Status(
-                Message::parse(&reply.bytes).unwrap_or_else(|e| panic!("{name}: {e}")).status().unwrap(),
-            ),
+            // Some answers carry the malformed Via back, as they must: read the first line only.
+            Received::Reply(reply) => Status(String::from_utf8_lossy(&reply.bytes)[8..11].parse().unwrap()),
             Received::Dropped(DropReason::UnmatchedResponse) => Unmatched,
             Received::Dropped(DropReason::Malformed) => Dropped,
             other => panic!("{name}: {other:?}"),

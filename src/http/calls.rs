@@ -136,12 +136,8 @@ fn checked(state: &AppState, headers: &HeaderMap, input: CallInput, now: Timesta
     let number = number.map_err(|message| wrong("number".to_owned(), message)).unwrap_or_default();
     if let Err(message) = known_plan(state, input.plan.clone()) {
         wrong("plan".to_owned(), message);
-    }
-    let plan = state.engine.plans().into_iter().find(|plan| plan.name == input.plan);
-    for name in plan.map(|plan| plan.required_vars).unwrap_or_default() {
-        if !input.vars.0.contains_key(&name) {
-            wrong(format!("vars.{name}"), format!("is missing: the plan `{}` needs it", input.plan));
-        }
+    } else if let Err(problem) = state.engine.check_vars(&input.plan, &input.vars, &input.language) {
+        wrong(format!("vars.{}", problem.name), problem.message);
     }
     if input.vars.0.len() > MAX_VARS || input.vars.0.values().any(|value| value.chars().count() > MAX_VAR) {
         wrong("vars".to_owned(), format!("write at most {MAX_VARS} of at most {MAX_VAR} characters"));

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::store::Vars;
+
 /// A dialplan as callers of the API see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanInfo {
@@ -14,6 +16,15 @@ pub struct PlanInfo {
     pub languages: Vec<String>,
     /// The variables a call must bring.
     pub required_vars: Vec<String>,
+}
+
+/// A variable that a plan does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VarProblem {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it and what to write instead.
+    pub message: String,
 }
 
 /// How the engine is.
@@ -39,6 +50,12 @@ pub trait EngineControl: Send + Sync + 'static {
 
     /// The loaded dialplans.
     fn plans(&self) -> Vec<PlanInfo>;
+
+    /// Whether a plan can begin with these variables.
+    ///
+    /// # Errors
+    /// The variable that is missing, unknown or of the wrong type, and what to write instead.
+    fn check_vars(&self, plan: &str, vars: &Vars, language: &str) -> Result<(), VarProblem>;
 
     /// The E.164 form of a number as a person wrote it.
     ///

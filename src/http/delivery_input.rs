@@ -93,7 +93,7 @@ fn new_delivery(state: &AppState, input: DeliveryInput, errors: &mut Errors) -> 
     }
     let text =
         |errors: &mut Errors, field, value: Option<String>| errors.short(field, value.unwrap_or_default());
-    Some(NewDelivery {
+    let new = NewDelivery {
         stop: text(errors, "stop", input.stop),
         address: Redacted::new(text(errors, "address", input.address.map(Redacted::into_inner))),
         language: text(errors, "language", input.language),
@@ -105,7 +105,16 @@ fn new_delivery(state: &AppState, input: DeliveryInput, errors: &mut Errors) -> 
         eta: eta?,
         plan: plan.flatten(),
         call_lead_seconds: lead,
-    })
+    };
+    if let Some(terms) = config.planner.terms(&new)
+        && let Err(problem) = state.engine.check_vars(&terms.plan, &terms.vars, &new.language)
+    {
+        errors.add(
+            "plan",
+            format!("`{}` cannot call this customer: {}: {}", terms.plan, problem.name, problem.message),
+        );
+    }
+    Some(new)
 }
 
 /// The plan's name, if the engine has loaded it.

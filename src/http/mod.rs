@@ -31,7 +31,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-pub use control::{EngineControl, EngineStatus, PlanInfo};
+pub use control::{EngineControl, EngineStatus, PlanInfo, VarProblem};
 
 use crate::store::{Planner, Store};
 use throttle::SignInThrottle;

@@ -11,6 +11,8 @@ use super::deliveries::NewDelivery;
 pub struct Planner {
     /// The zone in which prompts say times.
     pub zone: TimeZone,
+    /// Who is calling, as prompts say it; empty: the plan's own default.
+    pub depot: String,
     /// How often a customer is tried, at most; at least 1.
     pub max_attempts: u32,
 }
@@ -33,7 +35,8 @@ pub struct CallTerms {
 impl Planner {
     /// The terms for `delivery`, or `None` if it names no plan: nobody is to be called.
     ///
-    /// The variables are `name`, `order`, `stop`, `address` and `eta`, the last as `HH:MM` on the clock of the zone.
+    /// The variables are those that every plan knows, as far as there is a value: `name`, `order`, `address`, `agent`, `depot`
+    /// and `eta`, the last as `HH:MM` on the clock of the zone.
     pub fn terms(&self, delivery: &NewDelivery) -> Option<CallTerms> {
         let plan = delivery.plan.clone()?;
         let lead = SignedDuration::from_secs(i64::from(delivery.call_lead_seconds));
@@ -41,10 +44,12 @@ impl Planner {
         let vars = Vars::from([
             ("name", delivery.customer_name.reveal().clone()),
             ("order", delivery.order_ref.clone()),
-            ("stop", delivery.stop.clone()),
             ("address", delivery.address.reveal().clone()),
+            ("agent", delivery.agent.clone()),
+            ("depot", self.depot.clone()),
             ("eta", eta),
         ]);
+        let vars = Vars(vars.0.into_iter().filter(|(_, value)| !value.is_empty()).collect());
         let due_at = delivery.eta.checked_sub(lead).unwrap_or(Timestamp::MIN);
         Some(CallTerms {
             plan,

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use callahead::http::{AppState, EngineControl, EngineStatus, HttpConfig, PlanInfo, router};
+use callahead::http::{AppState, EngineControl, EngineStatus, HttpConfig, PlanInfo, VarProblem, router};
 use callahead::pii::{Redacted, Secret};
 use callahead::store::attempts::{self, End, Next};
 use callahead::store::calls::{self, CallFilter};
@@ -19,7 +19,7 @@ use callahead::store::jobs::{self, TRANSCRIBE};
 use callahead::store::recordings::{self, AnswerRange, Finished};
 use callahead::store::transcripts::{self, NewTranscript};
 use callahead::store::users::{self, NewUser};
-use callahead::store::{EndCause, Planner, Role, Store, api_keys};
+use callahead::store::{EndCause, Planner, Role, Store, Vars, api_keys};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -50,6 +50,13 @@ impl EngineControl for NotingEngine {
             languages: vec!["en".to_owned()],
             required_vars: vec!["name".to_owned()],
         }]
+    }
+
+    fn check_vars(&self, _: &str, vars: &Vars, _: &str) -> Result<(), VarProblem> {
+        match vars.0.contains_key("name") {
+            true => Ok(()),
+            false => Err(VarProblem { name: "name".to_owned(), message: "is missing".to_owned() }),
+        }
     }
 
     fn check_number(&self, raw: &str) -> Result<String, String> {
@@ -168,7 +175,7 @@ impl Site {
 }
 
 pub fn planner() -> Planner {
-    Planner { zone: TimeZone::UTC, max_attempts: 3 }
+    Planner { zone: TimeZone::UTC, depot: String::new(), max_attempts: 3 }
 }
 
 pub fn delivery(order_ref: &str, customer: &str) -> NewDelivery {

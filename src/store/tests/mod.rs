@@ -28,7 +28,7 @@ pub(crate) fn seconds(n: i64) -> SignedDuration {
 }
 
 pub(crate) fn planner() -> Planner {
-    Planner { zone: TimeZone::UTC, max_attempts: 3 }
+    Planner { zone: TimeZone::UTC, depot: String::new(), max_attempts: 3 }
 }
 
 pub(crate) fn delivery(order_ref: &str) -> NewDelivery {

@@ -25,6 +25,7 @@ async fn the_same_order_is_the_same_delivery_and_one_call() {
     assert_eq!((planned[0].due_at, planned[0].not_after), (at("09:30:00"), at("10:00:00")));
     assert_eq!(planned[0].vars.0["eta"], "10:00");
     assert_eq!(planned[0].vars.0["name"], "Ada Lovelace");
+    assert_eq!(planned[0].vars.0.keys().collect::<Vec<_>>(), ["address", "agent", "eta", "name", "order"]);
 }
 
 #[tokio::test]
