@@ -20,11 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::audio;
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
-use crate::sip::{Failure, Message, Session, SessionEvent, SessionOutput, Side, Transmit};
+use crate::sip::Transmit;
+use crate::sip::message::Message;
+use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
 
 pub use state::{AttemptState, EndCause};
 pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
@@ -241,7 +242,7 @@ impl Call {
             SessionEvent::EarlyMedia { sdp } => {
                 self.on_ringing();
                 if let Ok(negotiated) = self.negotiate(&sdp) {
-                    self.outputs.push_back(Output::Media(MediaCommand::Connect(connection(&negotiated))));
+                    self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
                 }
             }
             SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
@@ -270,7 +271,7 @@ impl Call {
         match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
             Ok(negotiated) => {
                 self.phase = Phase::Talking { end_at: now + self.limits.duration };
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(connection(&negotiated))));
+                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
                 self.outputs.push_back(Output::Progress(Progress::Answered));
                 self.talk.start(now);
             }
@@ -291,7 +292,7 @@ impl Call {
         match sdp::answer(offer, &self.media, self.origin, self.local_rtp, Direction::SendRecv) {
             Ok((answer, negotiated)) => {
                 self.session.answer_offer(now, &answer);
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(connection(&negotiated))));
+                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
             }
             Err(_) => self.session.reject_offer(now, 488),
         }
@@ -346,21 +347,6 @@ impl Call {
             self.phase = Phase::Finished;
             self.outputs.push_back(Output::Finished(Box::new(conclusion)));
         }
-    }
-}
-
-/// What the media leg needs of an agreement.
-fn connection(negotiated: &Negotiated) -> Connection {
-    Connection {
-        remote: negotiated.remote,
-        codec: match negotiated.codec {
-            sdp::Codec::Pcmu => audio::Codec::Pcmu,
-            sdp::Codec::Pcma => audio::Codec::Pcma,
-        },
-        payload_type: negotiated.payload_type,
-        telephone_event: negotiated.telephone_event,
-        send: negotiated.direction.sends(),
-        receive: negotiated.direction.receives(),
     }
 }
 

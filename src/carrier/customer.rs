@@ -9,11 +9,10 @@ use tracing::warn;
 
 use super::customers::Customer;
 use super::script::{Act, BEEP_HZ, Script};
-use crate::audio;
 use crate::engine::media::{Leg, LegCommand, LegConfig, LegEvent, MediaPool};
 use crate::engine::signalling::{Inbound, Signalling};
-use crate::media::{Connection, StreamConfig};
-use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SessionOrigin};
+use crate::media::Connection;
+use crate::sdp::{self, Direction, MediaPolicy, SessionOrigin};
 use crate::sip::message::Header;
 use crate::sip::session::{Session, SessionEvent, SessionOutput};
 
@@ -133,19 +132,18 @@ impl Line<'_> {
     fn pick_up(&mut self, now: Instant, media: &MediaPool) -> Result<(), String> {
         let offer = self.session.remote_offer().ok_or("the INVITE has no offer")?.to_vec();
         let ip = self.signalling.local_addr().ip();
-        let stream = StreamConfig { rtp_timeout: None, ..super::random_stream() };
-        let leg = media.open(LegConfig { ip, stream }).map_err(|error| error.to_string())?;
+        let leg = media.open(&LegConfig::new(ip, None)).map_err(|error| error.to_string())?;
         let origin = SessionOrigin { id: 1, version: 1 };
         let answered = sdp::answer(&offer, &policy(), origin, leg.local_addr(), Direction::SendRecv);
         let (answer, negotiated) = answered.map_err(|error| error.to_string())?;
         self.session.accept(now, &answer);
         let orders = [
-            LegCommand::Connect(connection(&negotiated)),
+            LegCommand::Connect(Connection::from(&negotiated)),
             LegCommand::Listen(true),
             LegCommand::WatchTone(Some(BEEP_HZ)),
         ];
         for order in orders {
-            leg.send(order).map_err(|error| error.to_string())?;
+            leg.try_send(order).map_err(|error| error.to_string())?;
         }
         self.leg = Some(leg);
         let steps = self.customer.as_ref().map(|customer| customer.does.clone()).unwrap_or_default();
@@ -189,22 +187,8 @@ impl Line<'_> {
             }
             Act::HangUp => return self.session.hang_up(Instant::now(), None),
         };
-        if let Some(Err(error)) = self.leg.as_ref().map(|leg| leg.send(order)) {
+        if let Some(Err(error)) = self.leg.as_ref().map(|leg| leg.try_send(order)) {
             warn!(%error, "a customer's leg does not take an order");
         }
-    }
-}
-
-fn connection(negotiated: &Negotiated) -> Connection {
-    Connection {
-        remote: negotiated.remote,
-        codec: match negotiated.codec {
-            sdp::Codec::Pcmu => audio::Codec::Pcmu,
-            sdp::Codec::Pcma => audio::Codec::Pcma,
-        },
-        payload_type: negotiated.payload_type,
-        telephone_event: negotiated.telephone_event,
-        send: negotiated.direction.sends(),
-        receive: negotiated.direction.receives(),
     }
 }

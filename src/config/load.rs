@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Source, suggest};
 use super::secret::Surroundings;
-use super::{Config, Diagnostic, Trunk, document, engine};
+use super::{Config, Trunk, engine};
+use crate::diagnostic::{Diagnostic, document};
 use crate::dialplan::{Plan, PromptFiles};
 
 /// The largest file that is read as configuration, in bytes.

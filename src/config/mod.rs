@@ -26,7 +26,7 @@ use std::time::Duration;
 
 
 pub use load::{load_plans, prompts_in};
-pub use trunk::{Codec, Country, NumberFormat, Register, Transport, Trunk};
+pub use trunk::{Country, NumberFormat, Register, Transport, Trunk};
 
 use crate::dialplan::Plan;
 use crate::schedule::RetryPolicy;

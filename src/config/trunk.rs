@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::Diagnostic;
+use crate::diagnostic::Diagnostic;
+use crate::sdp::Codec;
 use crate::diagnostic::Source;
 use crate::diagnostic::document::{self, Table};
 use super::secret::{self, Surroundings};
@@ -61,15 +62,6 @@ pub enum Transport {
 pub struct Register {
     /// How long a registration is asked for.
     pub expires: Duration,
-}
-
-/// A codec of the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// G.711 mu-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
 }
 
 impl Trunk {

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::Engine;
 use super::drive::Drive;
 use super::media::{Leg, LegConfig};
-use super::recordings;
+use super::recordings::LiveRecording;
 use super::trunks::Line;
 use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
 use crate::config::Config;
-use crate::dialplan::{Interpreter, Prompt};
+use crate::dialplan::{Interpreter, Prompt, VarError};
 use crate::record::{self, RecordError};
 use crate::route::Number;
 use crate::schedule::{self, NextAttempt, RetryPolicy};
@@ -62,7 +62,7 @@ struct Prepared {
     invite: OutgoingInvite,
     offered: Offered,
     tap: record::Tap,
-    recording: record::Handle,
+    recording: LiveRecording,
 }
 
 /// Makes one attempt for `call` over `line`. Returns when its end is stored.
@@ -75,50 +75,57 @@ pub async fn make(
     call: &store::calls::Call,
     line: &Line,
 ) -> Result<(), NotBegun> {
-    let prepared = prepare(engine, &config, call, line).await?;
-    let begun = attempts::begin_dialing(&engine.store, Timestamp::now(), call.id, &line.trunk.name).await;
-    let attempt = match begun {
-        Ok(Some(attempt)) => attempt,
+    let attempt = Uuid::now_v7();
+    let prepared = prepare(engine, &config, call, attempt, line).await?;
+    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, &line.trunk.name).await {
+        Ok(Some(_)) => {}
         Ok(None) => {
-            prepared.recording.discard().await; // cancelled or taken meanwhile
+            prepared.discard().await; // cancelled or taken meanwhile
             return Ok(());
         }
         Err(error) => {
-            prepared.recording.discard().await;
+            prepared.discard().await;
             return Err(error.into());
         }
-    };
-    let (conclusion, recording) = dial(engine, &config, call.id, attempt.id, prepared).await;
+    }
+    let (conclusion, recording) = dial(engine, &config, call.id, attempt, prepared).await;
     info!(call = %call.id, trunk = line.trunk.name, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
-    conclude(engine, &config, call, attempt.id, &conclusion).await;
-    recordings::finish(engine, recording, &conclusion).await;
+    conclude(engine, &config, call, attempt, &conclusion).await;
+    recording.finish(engine, &conclusion).await;
     Ok(())
+}
+
+impl Prepared {
+    async fn discard(self) {
+        drop(self.tap);
+        self.recording.discard().await;
+    }
 }
 
 async fn prepare(
     engine: &Engine,
     config: &Config,
     call: &store::calls::Call,
+    attempt: Uuid,
     line: &Line,
 ) -> Result<Prepared, NotBegun> {
     let plan = config.plans.get(&call.plan).ok_or_else(|| NotBegun::UnknownPlan(call.plan.clone()))?;
     let number = Number::parse(call.number.reveal(), None).map_err(|error| NotBegun::Number(error.to_string()))?;
     let mut vars: BTreeMap<String, String> = call.vars.0.clone();
     vars.entry("depot".to_owned()).or_insert_with(|| config.depot.clone());
-    let bad_vars = |error: crate::dialplan::VarError| NotBegun::Variables(error.to_string());
+    let bad_vars = |error: VarError| NotBegun::Variables(error.to_string());
     let prompts = plan.prompts(vars.clone(), &call.language).map_err(bad_vars)?;
     let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
     let talk = Talk::new(interpreter, render(engine, prompts).await?);
 
     let local = engine.signalling.address_towards(line.address)?;
-    let leg = engine.media.open(LegConfig::new(local.ip(), config.media.rtp_timeout))?;
+    let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
     let offered = Offered { media: line.media(), origin, local_rtp: leg.local_addr() };
     let sdp = sdp::offer(&offered.media, offered.origin, offered.local_rtp, Direction::SendRecv);
     let invite = line.invite(&number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
     // Last, because it leaves a file: nothing after it fails without discarding it.
-    let id = store::new_id(Timestamp::now());
-    let (tap, recording) = engine.recorder.begin(id, config.recordings.min_free_mb * 1024 * 1024)?;
+    let (tap, recording) = LiveRecording::begin(engine, attempt).await?;
     Ok(Prepared { talk, leg, invite, offered, tap, recording })
 }
 
@@ -141,10 +148,10 @@ async fn dial(
     call: Uuid,
     attempt: Uuid,
     prepared: Prepared,
-) -> (Conclusion, record::Handle) {
+) -> (Conclusion, LiveRecording) {
     let Prepared { talk, mut leg, invite, offered, tap, recording } = prepared;
     // The recording's row exists before the answer, so that a crash leaves a file that belongs to somebody.
-    recordings::begin(engine, &recording, attempt).await;
+    recording.store_row(engine).await;
     let (control, orders) = mpsc::channel(4);
     engine.running().insert(call, control);
     let (seed, inbox) = engine.signalling.connect();

@@ -45,7 +45,7 @@ impl EngineControl for Engine {
         if config.trunks.is_empty() {
             problems.push("no trunk is configured; add one to sip-config/trunks".to_owned());
         }
-        if let Err(error) = self.recorder.check_space(config.recordings.min_free_mb * 1024 * 1024) {
+        if let Err(error) = self.recorder.check_space() {
             problems.push(error.to_string());
         }
         let draining = self.draining.load(Ordering::Relaxed);

@@ -10,11 +10,11 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::Engine;
-use super::media::{Leg, LegCommand};
+use super::media::{Leg, LegCommand, LegEvent};
 use super::signalling::Inbound;
 use crate::call::{Call, Conclusion, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
-use crate::media::Tap;
+use crate::media::{StreamEvent, Tap};
 use crate::store::attempts;
 
 /// What a person or system of ours can tell a running call.
@@ -72,9 +72,21 @@ impl Drive<'_> {
             Some(inbound) = self.inbox.recv() => {
                 self.call.handle_message(Instant::now(), inbound.source, inbound.message);
             }
-            Some(event) = self.leg.next_event() => self.call.handle_media(Instant::now(), event),
+            Some(event) = self.leg.events.recv() => self.on_leg(event),
             Some(Control::HangUp) = self.orders.recv() => self.call.hang_up(Instant::now()),
             () = timer => self.call.handle_timeout(Instant::now()),
+        }
+    }
+
+    fn on_leg(&mut self, event: LegEvent) {
+        match event {
+            LegEvent::Stream(event) => self.call.handle_media(Instant::now(), event),
+            // The plan must not wait for a clip that will not be played.
+            LegEvent::PlayRefused { id, error } => {
+                warn!(attempt = %self.attempt, %error, "a prompt was not played");
+                self.call.handle_media(Instant::now(), StreamEvent::PlayDone { id });
+            }
+            LegEvent::DigitsRefused(error) => warn!(attempt = %self.attempt, %error, "digits were not sent"),
         }
     }
 
@@ -85,7 +97,7 @@ impl Drive<'_> {
             MediaCommand::StopPlay => LegCommand::StopPlay,
             MediaCommand::Listen(on) => LegCommand::Listen(on),
         };
-        if let Err(error) = self.leg.send(command) {
+        if let Err(error) = self.leg.try_send(command) {
             warn!(attempt = %self.attempt, %error, "the media leg does not take a command");
         }
     }
@@ -107,7 +119,7 @@ impl Drive<'_> {
             Progress::Answered => {
                 // The recording begins before the database is asked, so that no word of the customer is missed.
                 if let Some(tap) = self.tap.take()
-                    && let Err(error) = self.leg.send(LegCommand::StartTap(tap))
+                    && let Err(error) = self.leg.try_send(LegCommand::StartRecording(tap))
                 {
                     error!(attempt = %self.attempt, %error, "this call is not recorded");
                 }

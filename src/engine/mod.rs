@@ -27,7 +27,7 @@ mod reload;
 mod scheduler;
 pub mod signalling;
 mod start;
-mod transcription;
+
 mod trunks;
 
 use std::collections::{HashMap, HashSet};

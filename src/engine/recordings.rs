@@ -1,53 +1,98 @@
 //! Recordings around a call: the row before the answer, the file after the end, the job for its transcript.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Engine;
 use crate::call::Conclusion;
-use crate::record::{self, Finished};
+use crate::record::{self, FinishedRecording, Handle, RecordError, RecordingSpec, Tap};
 use crate::store::recordings::{self, AnswerRange};
 
-/// Stores the row of a recording that has begun.
-pub(super) async fn begin(engine: &Engine, recording: &record::Handle, attempt: Uuid) {
-    let path = recording.wav_path().display().to_string();
-    if let Err(error) = recordings::begin(&engine.store, Timestamp::now(), recording.id(), attempt, &path).await {
-        error!(%attempt, %error, "the recording's row could not be stored; its file is kept all the same");
+/// A recording under way, from its journal's first byte to its finished file.
+pub(super) struct LiveRecording {
+    spec: RecordingSpec,
+    handle: Handle,
+}
+
+impl LiveRecording {
+    /// Makes the journal. It stays empty until the leg gets the tap.
+    pub async fn begin(engine: &Engine, attempt: Uuid) -> Result<(Tap, Self), RecordError> {
+        let spec = RecordingSpec { id: Uuid::now_v7(), attempt, started_at: Timestamp::now() };
+        // One sync of a small file; on a disk where that takes long, the call had better wait as well.
+        let (tap, handle) = tokio::task::block_in_place(|| engine.recorder.begin(&spec))?;
+        Ok((tap, Self { spec, handle }))
+    }
+
+    /// Stores the row, so that a crash leaves a file that belongs to somebody.
+    pub async fn store_row(&self, engine: &Engine) {
+        let path = self.handle.journal().with_extension("wav").display().to_string();
+        let (id, attempt) = (self.spec.id, self.spec.attempt);
+        if let Err(error) = recordings::begin(&engine.store, Timestamp::now(), id, attempt, &path).await {
+            error!(%attempt, %error, "the recording's row could not be stored; its file is kept all the same");
+        }
+    }
+
+    /// Turns the journal into a WAV file and asks for its transcript; of a call that nobody answered nothing is kept.
+    pub async fn finish(self, engine: &Engine, conclusion: &Conclusion) {
+        let id = self.spec.id;
+        if !conclusion.answered {
+            self.discard().await;
+            if let Err(error) = recordings::discard(&engine.store, Timestamp::now(), id).await {
+                error!(recording = %id, %error, "the row of an unanswered call's recording could not be removed");
+            }
+            return;
+        }
+        let ranges = conclusion.answers.iter();
+        let ranges = ranges.map(|range| AnswerRange { start_ms: range.start_ms, end_ms: range.end_ms }).collect();
+        let journal = self.handle.closed().await;
+        match blocking(move || record::finish(&journal)).await {
+            Ok(finished) => store(engine, id, &finished, ranges).await,
+            Err(error) => {
+                error!(recording = %id, %error, "the recording could not be finished; its journal is kept");
+                fail(engine, id, &error.to_string()).await;
+            }
+        }
+    }
+
+    /// Removes the journal. The tap must have been dropped.
+    pub async fn discard(self) {
+        let journal = self.handle.closed().await;
+        if let Err(error) = tokio::fs::remove_file(&journal).await {
+            warn!(path = %journal.display(), %error, "an unused journal could not be removed");
+        }
     }
 }
 
-/// Turns the journal into a WAV file and asks for its transcript; of a call that nobody answered nothing is kept.
-pub(super) async fn finish(engine: &Engine, recording: record::Handle, conclusion: &Conclusion) {
-    let id = recording.id();
-    if !conclusion.answered {
-        recording.discard().await;
-        if let Err(error) = recordings::discard(&engine.store, id).await {
-            error!(recording = %id, %error, "the row of an unanswered call's recording could not be removed");
-        }
-        return;
-    }
-    let ranges = conclusion.answers.iter().map(|range| AnswerRange { start_ms: range.start_ms, end_ms: range.end_ms });
-    match recording.finish().await {
-        Ok(finished) => store(engine, id, &finished, ranges.collect()).await,
-        Err(error) => {
-            error!(recording = %id, %error, "the recording could not be finished; its journal is kept");
-            fail(engine, id, &error.to_string()).await;
-        }
-    }
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RecordError> + Send + 'static,
+) -> Result<T, RecordError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(RecordError::Io { path: PathBuf::new(), source: std::io::Error::other(error) })
+    })
 }
 
 /// Finishes what a crash left in the recordings folder.
 pub(super) async fn recover(engine: &Engine) {
-    let folder = engine.recorder.dir().to_owned();
-    let recovered = tokio::task::spawn_blocking(move || record::recover(&folder)).await.unwrap_or_default();
+    let folder = engine.recorder.directory().to_owned();
+    let recovered = match blocking(move || record::recover(&folder)).await {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            error!(%error, "cannot look for journals that a crash left");
+            Vec::new()
+        }
+    };
     for one in recovered {
         match one.result {
             Ok(finished) => {
-                info!(recording = %one.id, seconds = finished.duration_ms / 1000, "recording recovered after a crash");
-                store(engine, one.id, &finished, Vec::new()).await;
+                let id = finished.spec.id;
+                info!(recording = %id, seconds = finished.duration.as_secs(), "recording recovered after a crash");
+                store(engine, id, &finished, Vec::new()).await;
             }
-            Err(error) => warn!(recording = %one.id, %error, "a journal left by a crash could not be finished"),
+            Err(error) => warn!(journal = %one.journal.display(), %error, "a journal left by a crash is kept"),
         }
     }
     match recordings::unfinished(&engine.store).await {
@@ -60,10 +105,10 @@ pub(super) async fn recover(engine: &Engine) {
     }
 }
 
-async fn store(engine: &Engine, id: Uuid, finished: &Finished, answer_ranges: Vec<AnswerRange>) {
+async fn store(engine: &Engine, id: Uuid, finished: &FinishedRecording, answer_ranges: Vec<AnswerRange>) {
     let file = recordings::Finished {
         path: finished.path.display().to_string(),
-        duration_ms: finished.duration_ms,
+        duration_ms: u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),
         bytes: finished.bytes,
         sha256: finished.sha256.clone(),
         answer_ranges,

@@ -15,12 +15,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::media::{MediaConfig, MediaPool};
+use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
 use super::{DRAIN, Engine, recordings, registrar, reload, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
-use crate::record::Recorder;
+use crate::record::{RecordError, Recorder, RecorderConfig};
 use crate::route::Routes;
 use crate::sip::endpoint::{Accept, EndpointConfig};
 use crate::speech::PromptCache;
@@ -59,6 +59,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The recorder.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Threads or sockets for media.
     #[error("media threads: {0}")]
     Media(io::Error),
@@ -87,9 +90,11 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let instance = claimed.map_err(|other| StartError::Taken { pid: other.pid, folder: data.clone() })?.instance;
 
     let recordings_dir = folder(&data.join("recordings"))?;
-    let recorder =
-        Recorder::start(&recordings_dir).map_err(|source| StartError::Folder { path: recordings_dir, source })?;
-    let prompts = PromptCache::new(folder(&data.join("prompts"))?, config.speech_voices());
+    let recorder = Recorder::start(RecorderConfig {
+        directory: recordings_dir,
+        min_free_bytes: config.recordings.min_free_mb << 20,
+    })?;
+    let prompts = PromptCache::new(folder(&data.join("prompts"))?, config.voices());
     let (signalling, media, listener) = bind(&config).await?;
     let routes =
         Routes::new(config.limits.max_calls, config.limits.calls_per_second, reload::limits(&config), Instant::now());
@@ -134,7 +139,10 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
     let signalling = Signalling::bind(address, endpoint, rand::random())
         .await
         .map_err(|source| StartError::Bind { what: "SIP", address, source })?;
-    let media = MediaPool::start(MediaConfig::new(config.media.rtp_ports, config.media.threads)).map_err(StartError::Media)?;
+    let (first, last) = config.media.rtp_ports;
+    let threads = config.media.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(2, usize::from);
+    let pool = PoolConfig { threads, ports: first..=last, ..PoolConfig::default() };
+    let media = MediaPool::start(&pool).map_err(StartError::Media)?;
     Ok((signalling, media, listener))
 }
 
@@ -263,7 +271,11 @@ fn is_gone(pid: u32) -> bool {
 
 fn http_config(config: &Config) -> http::HttpConfig {
     http::HttpConfig {
-        planner: Planner { zone: config.zone.clone(), max_attempts: config.calls.max_attempts },
+        planner: Planner {
+            zone: config.zone.clone(),
+            depot: config.depot.clone(),
+            max_attempts: config.calls.max_attempts,
+        },
         default_plan: Some(config.calls.default_plan.clone()),
         default_lead_seconds: u32::try_from(config.calls.lead.as_secs()).unwrap_or(u32::MAX),
         data_dir: config.data.clone(),

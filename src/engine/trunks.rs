@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Codec, Trunk};
+use crate::config::Trunk;
 use crate::route::Number;
-use crate::sdp::{self, MediaPolicy};
+use crate::sdp::MediaPolicy;
 use crate::sip::auth::Credentials;
 use crate::sip::message::{Address, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
@@ -44,11 +44,7 @@ impl Line {
 
     /// What is offered on this trunk, in every INVITE and re-INVITE alike.
     pub fn media(&self) -> MediaPolicy {
-        let codec = |codec: &Codec| match codec {
-            Codec::Pcmu => sdp::Codec::Pcmu,
-            Codec::Pcma => sdp::Codec::Pcma,
-        };
-        MediaPolicy { codecs: self.trunk.codecs.iter().map(codec).collect(), telephone_event: true, ptime_ms: 20 }
+        MediaPolicy { codecs: self.trunk.codecs.clone(), telephone_event: true, ptime_ms: 20 }
     }
 
     /// The INVITE for `number`, offering `sdp_offer`, from our address `local`.

@@ -26,6 +26,7 @@ pub use player::PlayError;
 pub use stream::{Stream, Transmit};
 
 use crate::audio::Codec;
+use crate::sdp::{self, Negotiated};
 use crate::audio::vad::VadConfig;
 
 /// What SDP negotiated for a leg.
@@ -43,6 +44,22 @@ pub struct Connection {
     pub send: bool,
     /// The peer may send; when not, its silence is no timeout.
     pub receive: bool,
+}
+
+impl From<&Negotiated> for Connection {
+    fn from(negotiated: &Negotiated) -> Self {
+        Self {
+            remote: negotiated.remote,
+            codec: match negotiated.codec {
+                sdp::Codec::Pcmu => Codec::Pcmu,
+                sdp::Codec::Pcma => Codec::Pcma,
+            },
+            payload_type: negotiated.payload_type,
+            telephone_event: negotiated.telephone_event,
+            send: negotiated.direction.sends(),
+            receive: negotiated.direction.receives(),
+        }
+    }
 }
 
 /// How a stream behaves, whatever is negotiated.

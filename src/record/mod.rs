@@ -64,7 +64,7 @@ pub struct FinishedRecording {
 #[derive(Debug, Error)]
 pub enum RecordError {
     /// The disk is nearly full.
-    #[error("{} has {free} bytes free and a recording needs {needed}; free some space", path.display())]
+    #[error("disk_full: {} has {} MB free and a recording needs {}; delete something or lower recordings.min_free_mb", path.display(), free >> 20, needed >> 20)]
     NoSpace {
         /// Bytes free to us.
         free: u64,

@@ -100,6 +100,21 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Where recordings are.
+    pub fn directory(&self) -> &Path {
+        &self.config.directory
+    }
+
+    /// Whether a recording may begin.
+    ///
+    /// # Errors
+    /// [`RecordError::NoSpace`].
+    pub fn check_space(&self) -> Result<(), RecordError> {
+        check_space(&self.config.directory, self.config.min_free_bytes)
+    }
+}
+
 impl Handle {
     /// The journal's path, for [`super::finish`].
     pub fn journal(&self) -> &Path {

@@ -2,5 +2,9 @@
 
 pub mod offer_answer;
 
+pub use offer_answer::{
+    Codec, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin, accept, answer, offer,
+};
+
 #[cfg(test)]
 mod tests;

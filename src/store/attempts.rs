@@ -94,7 +94,6 @@ pub async fn begin_dialing(
     );
     let done = query.bind(call_id.to_string()).execute(tx.conn()).await;
     tx.sorted(done)?;
-    let id = new_id(now);
     let query = sqlx::query(
         "INSERT INTO attempts (id, call_id, ordinal, trunk, state, dialing_at) VALUES (?, ?, ?, ?, 'dialing', ?)",
     );

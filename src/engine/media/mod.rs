@@ -67,6 +67,20 @@ pub struct LegConfig {
     pub stream: StreamConfig,
 }
 
+impl LegConfig {
+    /// A stream with random numbers to begin with (RFC 3550 §5.1) that gives up on a peer silent for `rtp_timeout`.
+    pub fn new(ip: IpAddr, rtp_timeout: Option<Duration>) -> Self {
+        let stream = StreamConfig {
+            ssrc: rand::random(),
+            sequence: rand::random(),
+            timestamp: rand::random(),
+            rtp_timeout,
+            ..StreamConfig::default()
+        };
+        Self { ip, stream }
+    }
+}
+
 /// What a call task asks of its leg; done at the leg's next tick, in order.
 pub enum LegCommand {
     /// See [`Stream::connect`].
