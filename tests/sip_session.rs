@@ -272,6 +272,7 @@ fn a_reinvite_is_offered_answered_and_acknowledged() {
     // Another one meanwhile must wait (RFC 3261 §14.2).
     bench.receive(&request("INVITE", "3", &tag, "z9hG4bKre3", "again"));
     assert_eq!(bench.taken(), ["500"]);
+    bench.receive(&request("ACK", "3", &tag, "z9hG4bKre3", ""));
     bench.act(|session, now| session.answer_offer(now, b"held"));
     assert_eq!(bench.sent[0].sdp(), Some(&b"held"[..]));
     assert_eq!(bench.taken(), ["200"]);

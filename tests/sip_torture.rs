@@ -28,7 +28,8 @@ use Fate::{Call, Dropped, HandedUp, Status, Unmatched};
 /// Each file, and its fate at a user agent that takes calls and registrations, after the text of RFC 4475.
 const FATES: [(&str, Fate); 49] = [
     // §3.1.1 valid
-    ("wsinv", Call),
+    // Accepted; its To bears a tag of a dialog that we do not have (RFC 3261 §12.2.2).
+    ("wsinv", Status(481)),
     ("intmeth", Status(501)),
     ("esc01", Call),
     ("escnull", HandedUp),
