@@ -1,5 +1,6 @@
 //! Properties of the message layer, and its agreement with rsip.
 
+use callahead::sdp::offer_answer::{Direction, MediaPolicy, SessionOrigin, accept, answer};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig};
 use callahead::sip::message::{Message, Uri};
 use proptest::prelude::*;
@@ -66,6 +67,23 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let _ = Message::parse(&bytes);
         let _ = Uri::parse(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn arbitrary_sdp_never_panics(
+        lines in prop::collection::vec("[vosctma]=[ -~]{0,40}", 0..12),
+        noise in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let mut text = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n".to_vec();
+        text.extend(lines.join("\r\n").into_bytes());
+        text.extend(noise);
+        let policy = MediaPolicy::default();
+        let origin = SessionOrigin { id: 1, version: 1 };
+        let answered = answer(&text, &policy, origin, "192.0.2.9:4000".parse().unwrap(), Direction::SendRecv);
+        if let Ok((ours, _)) = answered {
+            prop_assert!(accept(&ours, &policy, Direction::SendRecv).is_ok());
+        }
+        let _ = accept(&text, &policy, Direction::SendRecv);
     }
 
     #[test]
