@@ -1,5 +1,11 @@
 //! Properties of the message layer, and its agreement with rsip.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use callahead::sdp::offer_answer::{Direction, MediaPolicy, SessionOrigin, accept, answer};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig};
 use callahead::sip::message::{Message, Uri};

@@ -1,5 +1,11 @@
 //! One session against messages written by hand: what a well-behaved peer never sends, and what comes at the wrong time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,11 @@
 //! The 49 torture messages of RFC 4475, run by directory listing against the endpoint.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
