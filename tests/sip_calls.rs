@@ -1,5 +1,11 @@
 //! Whole calls between two endpoints over a seeded bad link: no socket, no sleep.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 #[path = "support/lossy_link.rs"]
 mod lossy_link;
 
@@ -18,7 +24,7 @@ fn ms(milliseconds: u64) -> Duration {
 
 fn weather(seed: u64) -> Weather {
     let loss = [0.1, 0.2, 0.3][(seed % 3) as usize];
-    Weather { loss, duplication: 0.1, delay: (1, if seed % 2 == 0 { 30 } else { 900 }) }
+    Weather { loss, duplication: 0.1, delay: (1, if seed.is_multiple_of(2) { 30 } else { 900 }) }
 }
 
 fn link(seed: u64, weather: Weather, caller: Script, callee: Script) -> Link {

@@ -1,5 +1,11 @@
 //! A registration against a registrar written by hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

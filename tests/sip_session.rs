@@ -1,8 +1,16 @@
 //! One session against messages written by hand: what a well-behaved peer never sends, and what comes at the wrong time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use callahead::pii::Secret;
+use callahead::sip::auth::Credentials;
 use callahead::sip::endpoint::{Accept, DropReason, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Address, HeaderName, Message, Method, Uri};
 use callahead::sip::session::{Failure, OutgoingInvite, Session, SessionEvent, SessionOutput, Side};
@@ -44,7 +52,7 @@ impl Bench {
             contact: uri("sip:ada@192.0.2.1"),
             destination: peer(),
             local: ours(),
-            credentials: None,
+            credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             sdp_offer: b"offer".to_vec(),
             extra_headers: Vec::new(),
             timing: Timing::default(),
@@ -272,6 +280,7 @@ fn a_reinvite_is_offered_answered_and_acknowledged() {
     // Another one meanwhile must wait (RFC 3261 §14.2).
     bench.receive(&request("INVITE", "3", &tag, "z9hG4bKre3", "again"));
     assert_eq!(bench.taken(), ["500"]);
+    bench.receive(&request("ACK", "3", &tag, "z9hG4bKre3", ""));
     bench.act(|session, now| session.answer_offer(now, b"held"));
     assert_eq!(bench.sent[0].sdp(), Some(&b"held"[..]));
     assert_eq!(bench.taken(), ["200"]);
@@ -301,6 +310,44 @@ fn a_late_offer_is_answered_by_the_ack() {
     assert_eq!(bench.taken(), ["100", "200", "491"]);
     bench.receive(&request("ACK", "1", &tag, "z9hG4bKack", "their answer"));
     assert_eq!(bench.told(), [SessionEvent::Acknowledged { sdp: Some(b"their answer".to_vec()) }]);
+}
+
+#[test]
+fn the_caller_takes_a_reinvite_and_a_crossing_bye() {
+    let mut bench = Bench::caller();
+    let invite = bench.sent[0].clone();
+    let answer = bench.reply(&Method::Invite, 200, "remote", "answer");
+    bench.receive(&answer);
+    bench.taken();
+    let from_callee = |method: &str, number: &str| {
+        let bytes = request(method, number, &invite.from_tag().unwrap(), &format!("z9hG4bK{method}"), "x");
+        String::from_utf8(bytes)
+            .unwrap()
+            .replace("Call-ID: incoming", &format!("Call-ID: {}", invite.call_id()))
+            .into_bytes()
+    };
+    bench.receive(&from_callee("INVITE", "1"));
+    assert_eq!(bench.told()[1..], [SessionEvent::Offer { sdp: Some(b"x".to_vec()) }]);
+    // Hanging up answers what still waits.
+    bench.act(|session, now| session.hang_up(now, None));
+    assert_eq!(bench.taken(), ["487", "BYE remote"]);
+    bench.receive(&from_callee("BYE", "2"));
+    assert_eq!(bench.taken(), ["200"]);
+    assert_eq!(bench.told(), [SessionEvent::Ended { by: Side::Local, reason: None }]);
+}
+
+#[test]
+fn a_challenged_bye_is_sent_again_with_credentials() {
+    let mut bench = Bench::caller();
+    let answer = bench.reply(&Method::Invite, 200, "remote", "answer");
+    bench.receive(&answer);
+    bench.act(|session, now| session.hang_up(now, None));
+    let challenge = "Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\", qop=\"auth\"\r\nContent-Length";
+    let challenged = String::from_utf8(bench.reply(&Method::Bye, 407, "remote", "")).unwrap();
+    bench.taken();
+    bench.receive(challenged.replace("Content-Length", challenge).as_bytes());
+    assert_eq!(bench.taken(), ["BYE remote"]);
+    assert!(bench.told().contains(&SessionEvent::Ended { by: Side::Local, reason: None }));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A dialog: what two user agents remember of each other (RFC 3261 §12).
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::message::{HeaderName, Message, Method, NameAddr, Uri};
 
 /// A confirmed or early dialog.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dialog {
     call_id: String,
     /// Our address with our tag, as it stands in From of our requests.
@@ -149,6 +150,13 @@ impl Dialog {
     pub fn destination(&self) -> SocketAddr {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route)?.to_uri().ok());
         first.unwrap_or_else(|| self.target.clone()).socket_addr().unwrap_or(self.peer)
+    }
+}
+
+/// Shows no addresses of people.
+impl fmt::Debug for Dialog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialog({} with {:?}, {} routes)", self.call_id, self.target, self.routes.len())
     }
 }
 

@@ -172,6 +172,7 @@ impl Challenger {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test begins at some time")]
 mod tests {
     use super::super::{Credentials, DigestClient};
     use super::*;

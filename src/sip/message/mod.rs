@@ -187,7 +187,9 @@ impl Message {
         if !media.trim().to_ascii_lowercase().starts_with("multipart/") {
             return None;
         }
-        sdp_part(&self.body, &lex::Params::new(params).value("boundary")?)
+        let boundary = lex::Params::new(params).value("boundary")?;
+        // 70 characters at most (RFC 2046 §5.1.1), which also bounds the search.
+        if boundary.len() > 70 { None } else { sdp_part(&self.body, &boundary) }
     }
 
     /// The bytes for the wire.

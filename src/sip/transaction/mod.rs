@@ -7,8 +7,6 @@ mod client_invite;
 mod client_non_invite;
 mod server_invite;
 mod server_non_invite;
-#[cfg(test)]
-mod tests;
 mod timer;
 
 pub use client_invite::ClientInvite;

@@ -87,6 +87,7 @@ impl Timers {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test begins at some time")]
 mod tests {
     use super::*;
 

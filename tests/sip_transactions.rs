@@ -1,10 +1,18 @@
 //! Each state of each machine, with every input that it can meet.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests begin at some time, read their data and may panic"
+)]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::*;
-use crate::sip::message::{HeaderName, Message};
+use callahead::sip::message::{HeaderName, Message};
+use callahead::sip::transaction::{
+    ClientInvite, ClientNonInvite, Fired, ServerInvite, ServerKey, ServerNonInvite, Taken, Timing,
+};
 
 fn peer() -> SocketAddr {
     "198.51.100.1:5060".parse().unwrap()
