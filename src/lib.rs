@@ -90,8 +90,8 @@
 
 pub mod audio;
 pub mod call;
-pub mod dialplan;
 pub mod diagnostic;
+pub mod dialplan;
 pub mod media;
 pub mod pii;
 pub mod route;
@@ -110,4 +110,4 @@ macro_rules! shell {
     };
 }
 
-shell! { carrier config engine http record speech store }
+shell! { carrier commands config engine http record speech store }

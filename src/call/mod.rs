@@ -5,11 +5,11 @@
 //!   SIP message ──────►┌──────────────────────────────┐──► Transmit     a datagram for the SIP socket
 //!   media event ──────►│ Call                         │──► Media        a command for the media leg
 //!   timeout     ──────►│  Session ◄─► Talk            │──► Progress     ringing, answered: for the store and the page
-//!   command     ──────►└──────────────────────────────┘──► Finished     the one conclusion, then nothing more
+//!   command     ──────►└──────────────────────────────┘──► Concluded    how it ended, once; then Finished
 //! ```
 //!
 //! Phases: `Dialing` until the callee answers or refuses, `Talking` while the dialplan runs, `Closing` from our BYE or
-//! CANCEL (or the peer's) until the session's last transaction is over. The conclusion is fixed when `Closing` begins.
+//! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
 pub mod state;
@@ -61,8 +61,10 @@ pub enum Output {
     Render(Prompt),
     /// Something that the store and the page want to know.
     Progress(Progress),
-    /// The call is over and its last transaction too; drop it.
-    Finished(Box<Conclusion>),
+    /// The call is over for all who took part; only its last SIP transactions go on.
+    Concluded(Box<Conclusion>),
+    /// The last transaction is over too; drop the call.
+    Finished,
 }
 
 /// A step forward, at most once each.
@@ -111,7 +113,6 @@ pub struct Call {
     limits: Limits,
     phase: Phase,
     rang: bool,
-    conclusion: Option<Conclusion>,
     outputs: VecDeque<Output>,
 }
 
@@ -128,7 +129,6 @@ impl Call {
             limits,
             phase,
             rang: false,
-            conclusion: None,
             outputs: VecDeque::new(),
         };
         call.settle(now);
@@ -201,7 +201,12 @@ impl Call {
             }
             Phase::Talking { end_at } if end_at <= now => {
                 self.talk.time_up(now);
-                self.close(now, EndCause::Human, None, Some("the call reached its longest duration".to_owned()));
+                self.close(
+                    now,
+                    EndCause::Human,
+                    None,
+                    Some("the call reached its longest duration".to_owned()),
+                );
                 self.session.hang_up(now, None);
             }
             Phase::Talking { .. } => self.talk.handle_timeout(now),
@@ -242,7 +247,8 @@ impl Call {
             SessionEvent::EarlyMedia { sdp } => {
                 self.on_ringing();
                 if let Ok(negotiated) = self.negotiate(&sdp) {
-                    self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                    self.outputs
+                        .push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
                 }
             }
             SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
@@ -252,7 +258,10 @@ impl Call {
                 let reason = (by == Side::Remote).then(|| "the customer hung up".to_owned());
                 self.close(now, EndCause::Human, None, reason);
             }
-            SessionEvent::Finished => self.finish(),
+            SessionEvent::Finished => {
+                self.phase = Phase::Finished;
+                self.outputs.push_back(Output::Finished);
+            }
             SessionEvent::Trying | SessionEvent::Acknowledged { .. } => {}
         }
     }
@@ -276,7 +285,12 @@ impl Call {
                 self.talk.start(now);
             }
             Err(error) => {
-                self.close(now, EndCause::TrunkError, Some(200), Some(format!("the trunk's SDP answer: {error}")));
+                self.close(
+                    now,
+                    EndCause::TrunkError,
+                    Some(200),
+                    Some(format!("the trunk's SDP answer: {error}")),
+                );
                 self.session.hang_up(now, None);
             }
         }
@@ -304,7 +318,9 @@ impl Call {
                 let q850 = reason.as_deref().and_then(q850_cause);
                 (cause::from_refusal(code, q850), Some(code), Some(format!("{code} {reason_phrase}")))
             }
-            Failure::Timeout => (EndCause::NetworkError, None, Some("the trunk did not answer the INVITE".to_owned())),
+            Failure::Timeout => {
+                (EndCause::NetworkError, None, Some("the trunk did not answer the INVITE".to_owned()))
+            }
             Failure::Unauthorized => {
                 let remedy = "the trunk refused our username or password: see the trunk's file";
                 (EndCause::TrunkError, Some(401), Some(remedy.to_owned()))
@@ -331,7 +347,7 @@ impl Call {
         }
         self.phase = Phase::Closing;
         let cause = if answered || cause != EndCause::Human { cause } else { EndCause::NoAnswer };
-        self.conclusion = Some(Conclusion {
+        let conclusion = Conclusion {
             cause,
             sip_status,
             reason,
@@ -339,20 +355,15 @@ impl Call {
             answers: self.talk.answers().to_vec(),
             collected: self.talk.collected().clone(),
             answered,
-        });
-    }
-
-    fn finish(&mut self) {
-        if let Some(conclusion) = self.conclusion.take() {
-            self.phase = Phase::Finished;
-            self.outputs.push_back(Output::Finished(Box::new(conclusion)));
-        }
+        };
+        self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
     }
 }
 
 /// The ISDN cause of a Reason field: `Q.850;cause=17;text="busy"` (RFC 3326 §2).
 fn q850_cause(reason: &str) -> Option<u16> {
-    let value = reason.split(',').find(|value| value.trim_start().to_ascii_uppercase().starts_with("Q.850"))?;
+    let value =
+        reason.split(',').find(|value| value.trim_start().to_ascii_uppercase().starts_with("Q.850"))?;
     let cause = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("cause="))?;
     cause.trim().parse().ok()
 }

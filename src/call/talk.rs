@@ -14,9 +14,6 @@ use crate::media::{Connection, StreamEvent};
 /// Rendered prompts at 8 kHz: one for each prompt that the plan can play in this call.
 pub type PromptAudio = BTreeMap<Prompt, Arc<[i16]>>;
 
-/// The tone before a recording: 1 kHz for 300 ms, which voicemail users know and the practice customers wait for.
-const BEEP: (f32, Duration) = (1000.0, Duration::from_millis(300));
-
 /// A customer who has not begun to speak gets at least this long, however short the plan's `silence` is.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -214,7 +211,7 @@ impl Talk {
             Action::StartRecord { max, silence, beep, .. } => {
                 self.record = Some(RecordStep { max, silence, since: None, spoke: false, quiet_until: None });
                 if beep {
-                    let samples: Arc<[i16]> = tones::beep(BEEP.0, BEEP.1).into();
+                    let samples: Arc<[i16]> = tones::beep().into();
                     self.beep = Some(self.enqueue(samples));
                 } else {
                     self.begin_record(now);
@@ -224,7 +221,7 @@ impl Talk {
             Action::StopRecord => self.finish_record(now, RecordEnd::Stopped),
             Action::SetOutcome(word) => self.outcome = Some(word),
             Action::SetVar { name, value } => {
-                self.collected.insert(name, value);
+                self.collected.insert(name, value.into_inner());
             }
             Action::Hangup => self.hangup = true,
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::script::Step;
-use crate::speech::{PromptCache, Voice, Voices};
+use crate::speech::{Engine, PromptCache, Voice, Voices};
 
 /// The customers that come with the program.
 pub const BUILT_IN: &str = include_str!("customers.toml");
@@ -91,7 +91,8 @@ async fn compile(entry: Entry, cache: &Path) -> Result<Customer> {
     ensure!(!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()), "write the number as +12025550101");
     let final_status = entry.status.is_none_or(|status| (300..=699).contains(&status));
     ensure!(final_status, "`status` is a final refusal, 300 to 699, such as 486");
-    let voices = entry.voice.map_or_else(Voices::default, |voice| Voices::default().with("en", voice));
+    let voice = entry.voice.unwrap_or_else(|| Voice { engine: Engine::Flite, name: "rms".to_owned() });
+    let voices = Voices::default().with("en", voice);
     let prompts = PromptCache::new(cache.to_owned(), voices);
     let mut does = Vec::with_capacity(entry.does.len());
     for doing in entry.does {

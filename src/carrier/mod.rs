@@ -83,7 +83,7 @@ impl Carrier {
         };
         let signalling = Signalling::bind(config.listen, endpoint, rand::random()).await?;
         let challenger = |proxy| {
-            Mutex::new(Challenger::new(REALM, &[Algorithm::SHA256, Algorithm::MD5], NONCE_LIFETIME, proxy, rand::random()))
+            Mutex::new(Challenger::new(REALM, &[Algorithm::SHA_256, Algorithm::MD5], NONCE_LIFETIME, proxy, rand::random()))
         };
         Ok(Self {
             signalling,

@@ -38,7 +38,7 @@ pub enum Act {
 pub const QUIET: Duration = Duration::from_millis(1500);
 
 /// The frequency that the engine beeps at before it records.
-pub const BEEP_HZ: f32 = 1000.0;
+pub const BEEP_HZ: f32 = crate::audio::tones::BEEP_FREQUENCY;
 
 /// Where a customer is in their script.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod demo;
 mod serve;
 mod user;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,7 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-use crate::transcribe;
 
 /// Callahead calls customers ahead of a delivery, records what they say, and plays it to the driver.
 #[derive(Debug, Parser)]
@@ -59,11 +59,6 @@ enum Command {
     Check(check::Check),
     /// Call a number now, through the engine that serves this data folder, and wait for the outcome.
     Call(call::Call),
-    /// Turn audio files into text.
-    Transcribe(transcribe::cli::Transcribe),
-    /// Fetch or list speech models.
-    #[command(subcommand)]
-    Model(transcribe::cli::Model),
     /// Run the practice trunk: a simulated carrier with customers who answer, speak, press digits or are busy.
     Carrier(carrier::CarrierArgs),
     /// Practice trunk, engine and five deliveries, with a live table.
@@ -71,9 +66,6 @@ enum Command {
     /// Manage the people who sign in.
     #[command(subcommand)]
     User(user::User),
-    /// The transcription worker; the engine starts it.
-    #[command(hide = true)]
-    Worker(transcribe::cli::Worker),
 }
 
 /// Parses the arguments, runs the command and returns the process's exit code.
@@ -85,12 +77,9 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => command.run(&places),
         Command::Check(command) => command.run(&places),
         Command::Call(command) => command.run(&places),
-        Command::Transcribe(command) => command.run(&places.models),
-        Command::Model(command) => command.run(&places.models),
         Command::Carrier(command) => command.run(&places),
         Command::Demo(command) => command.run(&places),
         Command::User(command) => command.run(&places),
-        Command::Worker(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,7 +93,7 @@ pub fn run() -> ExitCode {
 fn log_to_stderr(verbose: u8) {
     let level = ["info", "callahead=debug,info", "callahead=trace,info"][usize::from(verbose.min(2))];
     let filter = EnvFilter::try_from_env("CALLAHEAD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
 }
 
 /// A runtime for the commands that need one.

@@ -21,6 +21,10 @@ pub struct Add {
     /// The name they sign in with.
     username: String,
 
+    /// The name that people read; without it, the username.
+    #[arg(long)]
+    name: Option<String>,
+
     /// agent (a driver, sees own deliveries), dispatcher or admin.
     #[arg(long, default_value = "agent")]
     role: Role,
@@ -39,11 +43,12 @@ impl User {
         let Self::Add(add) = self;
         let given = add.password_stdin.then(read_password).transpose()?;
         let made_up = given.is_none();
-        let password = given.unwrap_or_else(store::secret::random_password);
+        let password = given.map_or_else(store::secret::random_password, Ok)?;
         runtime()?.block_on(async {
             let store = open_store(places).await?;
             let new = store::users::NewUser {
                 username: add.username.clone(),
+                display_name: add.name.clone().unwrap_or_else(|| add.username.clone()),
                 role: add.role,
                 password: password.clone(),
             };

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::diagnostic::document::{Item, Table};
 use super::trunk::read_country;
-use super::{Calls, Config, Http, Limits, Media, Recordings, Sip, Voice, VoiceEngine, Whisper};
+use super::{Calls, Config, Http, Limits, Media, Recordings, Sip, Whisper};
+use crate::speech::{Engine, Voice, Voices};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -144,18 +145,18 @@ fn read_ports(item: &Item<'_, '_>) -> Option<(u16, u16)> {
     Some((first, last))
 }
 
-fn read_voices(root: &Table<'_, '_>) -> Option<BTreeMap<String, Voice>> {
+fn read_voices(root: &Table<'_, '_>) -> Option<Voices> {
     let engines = [
-        ("festival", VoiceEngine::Festival),
-        ("flite", VoiceEngine::Flite),
-        ("espeak-ng", VoiceEngine::EspeakNg),
+        ("festival", Engine::Festival),
+        ("flite", Engine::Flite),
+        ("espeak-ng", Engine::EspeakNg),
     ];
     let Some(item) = root.get("voices") else {
-        let english = Voice { engine: VoiceEngine::EspeakNg, voice: "en-us".to_owned() };
-        return Some(BTreeMap::from([("en".to_owned(), english)]));
+        let english = Voice { engine: Engine::EspeakNg, name: "en-us".to_owned() };
+        return Some(Voices::default().with("en", english));
     };
     let table = item.table("[voices]", "{ en = { engine = \"flite\", voice = \"rms\" } }")?;
-    let mut voices = BTreeMap::new();
+    let mut voices = Voices::default();
     for entry in table.entries() {
         let Some(table) =
             entry.table(format!("[voices.{}]", entry.key), "{ engine = \"flite\", voice = \"rms\" }")
@@ -167,7 +168,7 @@ fn read_voices(root: &Table<'_, '_>) -> Option<BTreeMap<String, Voice>> {
             table.require("voice", "voice = \"en-us\"").and_then(|item| item.parsed("\"en-us\"", read_voice));
         table.finish();
         if let (Some(engine), Some(voice)) = (engine, voice) {
-            voices.insert(entry.key.to_owned(), Voice { engine, voice });
+            voices = voices.with(entry.key, Voice { engine, name: voice });
         }
     }
     Some(voices)

@@ -64,7 +64,7 @@ fn check_whole(config: &Config, file: &str) -> Vec<Diagnostic> {
     }
     let mut silent: BTreeMap<&str, &str> = BTreeMap::new();
     for plan in config.plans.values() {
-        for language in plan.languages().iter().filter(|language| config.voice(language).is_none()) {
+        for language in plan.languages().iter().filter(|language| config.voices.get(language).is_none()) {
             silent.entry(language).or_insert(plan.name());
         }
     }

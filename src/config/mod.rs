@@ -30,6 +30,7 @@ pub use trunk::{Country, NumberFormat, Register, Transport, Trunk};
 
 use crate::dialplan::Plan;
 use crate::schedule::RetryPolicy;
+use crate::speech::Voices;
 
 /// Everything that an admin can say, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub struct Config {
     /// What is recorded.
     pub recordings: Recordings,
     /// The voice of each language, by language tag.
-    pub voices: BTreeMap<String, Voice>,
+    pub voices: Voices,
     /// Transcription.
     pub whisper: Whisper,
     /// The bounds of the engine as a whole.
@@ -94,26 +95,6 @@ pub struct Media {
 pub struct Recordings {
     /// With less free space than this, no recording begins. In mebibytes.
     pub min_free_mb: u64,
-}
-
-/// A program that turns text into speech.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum VoiceEngine {
-    /// `text2wave` of festival.
-    Festival,
-    /// `flite`.
-    Flite,
-    /// `espeak-ng`.
-    EspeakNg,
-}
-
-/// `[voices.LANGUAGE]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Voice {
-    /// The program.
-    pub engine: VoiceEngine,
-    /// The name of the voice in that program.
-    pub voice: String,
 }
 
 /// `[whisper]`.
@@ -164,12 +145,5 @@ impl Config {
     /// The plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.plans.get(name)
-    }
-
-    /// The voice for a language: its own, else one of the same main language (`es` for `es-MX`).
-    pub fn voice(&self, language: &str) -> Option<&Voice> {
-        let main = |tag: &str| tag.split('-').next().unwrap_or(tag).to_owned();
-        let near = || self.voices.iter().find(|(tag, _)| main(tag) == main(language)).map(|(_, voice)| voice);
-        self.voices.get(language).or_else(near)
     }
 }

@@ -6,6 +6,8 @@ use crate::diagnostic::render;
 use super::load::load_with;
 use super::*;
 use crate::route::Number;
+use crate::sdp::Codec;
+use crate::speech::Engine;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -69,7 +71,7 @@ fn what_ships_runs_as_it_is() {
     for plan in ["delivery-confirm", "eta-update", "opt-out"] {
         assert!(config.plan(plan).is_some(), "{plan}");
     }
-    assert_eq!(config.voice("es-MX").map(|voice| voice.engine), Some(VoiceEngine::EspeakNg));
+    assert_eq!(config.voices.get("es-MX").map(|voice| voice.engine), Some(Engine::EspeakNg));
 }
 
 #[test]

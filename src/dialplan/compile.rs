@@ -8,8 +8,8 @@ use super::vars::{self, STANDARD, Var, VarType};
 use super::verb::{ACTS, Branch, Gather, Hangup, Pause, Play, Record, Say, Set, Verb};
 use super::{Plan, PromptFiles, Step, StepId, graph, is_word, prompt};
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::{Source, nearest, suggest};
 use crate::diagnostic::document::{self, Item, Table};
+use crate::diagnostic::{Source, nearest, suggest};
 
 /// The most steps a plan may have.
 const MOST_STEPS: usize = 500;

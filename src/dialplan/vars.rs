@@ -84,6 +84,15 @@ pub enum VarError {
     },
 }
 
+impl VarError {
+    /// The variable that is wrong.
+    pub fn variable(&self) -> &str {
+        match self {
+            Self::Missing { name, .. } | Self::Unknown { name, .. } | Self::Invalid { name, .. } => name,
+        }
+    }
+}
+
 /// The value of a time variable for a moment: its time of day in `zone`.
 pub fn time_value(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%H:%M").to_string()

@@ -149,23 +149,35 @@ async fn dial(
     attempt: Uuid,
     prepared: Prepared,
 ) -> (Conclusion, LiveRecording) {
-    let Prepared { talk, mut leg, invite, offered, tap, recording } = prepared;
-    // The recording's row exists before the answer, so that a crash leaves a file that belongs to somebody.
+    let Prepared { talk, leg, invite, offered, tap, recording } = prepared;
+    // The recording's row exists before the answer.
     recording.store_row(engine).await;
     let (control, orders) = mpsc::channel(4);
     engine.running().insert(call, control);
     let (seed, inbox) = engine.signalling.connect();
-    let session_id = seed.id;
-    let now = Instant::now();
+    let (session_id, now) = (seed.id, Instant::now());
     let session = Session::invite(now, seed, invite);
     let limits = Limits { ring: config.calls.ring_timeout, duration: config.limits.max_call };
-    let call_machine = Call::new(now, session, talk, offered, limits);
-    let drive =
-        Drive { engine, attempt, call: call_machine, leg: &mut leg, tap: Some(Box::new(tap)), inbox, orders };
-    let conclusion = drive.run().await;
-    engine.signalling.release(session_id);
+    let drive = Drive {
+        engine: engine.clone(),
+        attempt,
+        session: session_id,
+        call: Call::new(now, session, talk, offered, limits),
+        leg: Some(leg),
+        tap: Some(Box::new(tap)),
+        inbox,
+        orders,
+    };
+    let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
+        cause: EndCause::Unknown,
+        sip_status: None,
+        reason: Some("the call's machine ended without a conclusion".to_owned()),
+        outcome: None,
+        answers: Vec::new(),
+        collected: BTreeMap::new(),
+        answered: false,
+    });
     engine.running().remove(&call);
-    leg.close().await;
     (conclusion, recording)
 }
 

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::drive::Control;
-use crate::http::{EngineControl, EngineStatus, PlanInfo};
+use crate::dialplan::Interpreter;
+use crate::http::{EngineControl, EngineStatus, PlanInfo, VarProblem};
+use crate::store::Vars;
 use crate::route::Number;
 
 impl EngineControl for Engine {
@@ -37,6 +39,19 @@ impl EngineControl for Engine {
     fn check_number(&self, raw: &str) -> Result<String, String> {
         let number = Number::parse(raw, Some(self.config().calls.default_country));
         number.map(|number| number.e164().to_owned()).map_err(|error| error.to_string())
+    }
+
+    fn check_vars(&self, plan: &str, vars: &Vars, language: &str) -> Result<(), VarProblem> {
+        let problem = |name: &str, message: String| VarProblem { name: name.to_owned(), message };
+        let config = self.config();
+        let found = config.plans.get(plan);
+        let plan = found.ok_or_else(|| problem("plan", format!("there is no dialplan `{plan}`")))?;
+        let mut vars = vars.0.clone();
+        vars.entry("depot".to_owned()).or_insert_with(|| config.depot.clone());
+        match Interpreter::new(plan.clone(), vars, language) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(problem(error.variable(), error.to_string())),
+        }
     }
 
     fn status(&self) -> EngineStatus {

@@ -1,6 +1,7 @@
 //! The loop that carries out what a [`Call`] wants: datagrams to the SIP socket, commands to the media leg, progress to the
 //! store, and time back in.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use super::signalling::Inbound;
 use crate::call::{Call, Conclusion, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
 use crate::media::{StreamEvent, Tap};
+use crate::sip::SessionId;
 use crate::store::attempts;
 
 /// What a person or system of ours can tell a running call.
@@ -25,38 +27,74 @@ pub enum Control {
 }
 
 /// Everything that one call's loop owns.
-pub(super) struct Drive<'a> {
-    pub engine: &'a Engine,
+pub(super) struct Drive {
+    pub engine: Arc<Engine>,
     pub attempt: Uuid,
+    pub session: SessionId,
     pub call: Call,
-    pub leg: &'a mut Leg,
+    /// Closed when the call is concluded.
+    pub leg: Option<Leg>,
     pub tap: Option<Box<dyn Tap>>,
     pub inbox: mpsc::Receiver<Inbound>,
     pub orders: mpsc::Receiver<Control>,
 }
 
-impl Drive<'_> {
-    /// Runs the call to its end.
-    pub async fn run(mut self) -> Conclusion {
+/// What the loop came to.
+enum Step {
+    GoOn,
+    Concluded(Conclusion),
+    Finished,
+}
+
+impl Drive {
+    /// Runs the call to its conclusion; its last SIP transactions go on in a task of their own.
+    pub async fn run(mut self) -> Option<Conclusion> {
+        let conclusion = self.until_concluded().await;
+        self.tap = None;
+        if let Some(leg) = self.leg.take() {
+            leg.close().await;
+        }
+        let engine = self.engine.clone();
+        engine.lingering().spawn(self.linger());
+        conclusion
+    }
+
+    /// `None` is a bug of the call machine: it finished without a conclusion.
+    async fn until_concluded(&mut self) -> Option<Conclusion> {
         loop {
             while let Some(output) = self.call.poll_output() {
-                if let Some(conclusion) = self.carry_out(output).await {
-                    return conclusion;
+                match self.carry_out(output).await {
+                    Step::GoOn => {}
+                    Step::Concluded(conclusion) => return Some(conclusion),
+                    Step::Finished => return None,
                 }
             }
             self.wait().await;
         }
     }
 
-    async fn carry_out(&mut self, output: Output) -> Option<Conclusion> {
+    /// Answers and repeats what RFC 3261 §17 still asks for after the end.
+    async fn linger(mut self) {
+        loop {
+            while let Some(output) = self.call.poll_output() {
+                if matches!(self.carry_out(output).await, Step::Finished) {
+                    return self.engine.signalling.release(self.session);
+                }
+            }
+            self.wait().await;
+        }
+    }
+
+    async fn carry_out(&mut self, output: Output) -> Step {
         match output {
             Output::Transmit(transmit) => self.engine.signalling.send(&transmit).await,
             Output::Media(command) => self.tell_leg(command),
             Output::Render(prompt) => self.render(prompt).await,
             Output::Progress(progress) => self.note(progress).await,
-            Output::Finished(conclusion) => return Some(*conclusion),
+            Output::Concluded(conclusion) => return Step::Concluded(*conclusion),
+            Output::Finished => return Step::Finished,
         }
-        None
+        Step::GoOn
     }
 
     /// One input, whatever comes first.
@@ -68,11 +106,17 @@ impl Drive<'_> {
                 None => std::future::pending().await,
             }
         };
+        let heard = async {
+            match self.leg.as_mut() {
+                Some(leg) => leg.events.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(inbound) = self.inbox.recv() => {
                 self.call.handle_message(Instant::now(), inbound.source, inbound.message);
             }
-            Some(event) = self.leg.events.recv() => self.on_leg(event),
+            Some(event) = heard => self.on_leg(event),
             Some(Control::HangUp) = self.orders.recv() => self.call.hang_up(Instant::now()),
             () = timer => self.call.handle_timeout(Instant::now()),
         }
@@ -97,7 +141,7 @@ impl Drive<'_> {
             MediaCommand::StopPlay => LegCommand::StopPlay,
             MediaCommand::Listen(on) => LegCommand::Listen(on),
         };
-        if let Err(error) = self.leg.try_send(command) {
+        if let Some(Err(error)) = self.leg.as_ref().map(|leg| leg.try_send(command)) {
             warn!(attempt = %self.attempt, %error, "the media leg does not take a command");
         }
     }
@@ -118,8 +162,8 @@ impl Drive<'_> {
             Progress::Ringing => attempts::ringing(&self.engine.store, now, self.attempt).await,
             Progress::Answered => {
                 // The recording begins before the database is asked, so that no word of the customer is missed.
-                if let Some(tap) = self.tap.take()
-                    && let Err(error) = self.leg.try_send(LegCommand::StartRecording(tap))
+                if let (Some(tap), Some(leg)) = (self.tap.take(), &self.leg)
+                    && let Err(error) = leg.try_send(LegCommand::StartRecording(tap))
                 {
                     error!(attempt = %self.attempt, %error, "this call is not recorded");
                 }

@@ -37,10 +37,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::dialplan::Plan;
 use crate::record::Recorder;
 use crate::route::Routes;
 use crate::speech::PromptCache;
@@ -65,6 +65,8 @@ pub struct Engine {
     running: Mutex<HashMap<Uuid, mpsc::Sender<drive::Control>>>,
     /// Calls that the scheduler has taken and whose attempt is not yet stored as over.
     in_hand: Mutex<HashSet<Uuid>>,
+    /// Calls that are concluded and whose last SIP transactions go on.
+    lingering: Mutex<JoinSet<()>>,
     wake: Notify,
     transcribe: Notify,
     trunks_changed: Notify,
@@ -80,10 +82,6 @@ impl Engine {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn plan(&self, name: &str) -> Option<Arc<Plan>> {
-        self.config().plans.get(name).cloned()
-    }
-
     fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,6 +92,12 @@ impl Engine {
 
     fn in_hand(&self) -> MutexGuard<'_, HashSet<Uuid>> {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, JoinSet<()>> {
+        let mut tasks = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks
     }
 
     fn is_draining(&self) -> bool {

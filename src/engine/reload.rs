@@ -60,8 +60,8 @@ fn swap(engine: &Engine, config: Config) {
     }
     engine.routes().update(config.limits.max_calls, config.limits.calls_per_second, limits(&config), Instant::now());
     let fixed = old.data != config.data || old.http != config.http || old.sip != config.sip || old.media != config.media;
+    engine.prompts.set_voices(config.voices.clone());
     *engine.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-    engine.prompts.set_voices(config.speech_voices());
     engine.trunks_changed.notify_one();
     info!(needs_restart = fixed, "configuration reloaded; calls that run keep what they began with");
 }

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, scheduler, transcription};
+use super::{DRAIN, Engine, recordings, registrar, reload, scheduler};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -25,7 +25,6 @@ use crate::route::Routes;
 use crate::sip::endpoint::{Accept, EndpointConfig};
 use crate::speech::PromptCache;
 use crate::store::{self, Planner, Store, StoreError};
-use crate::transcribe::Transcriber;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +93,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         directory: recordings_dir,
         min_free_bytes: config.recordings.min_free_mb << 20,
     })?;
-    let prompts = PromptCache::new(folder(&data.join("prompts"))?, config.voices());
+    let prompts = PromptCache::new(folder(&data.join("prompts"))?, config.voices.clone());
     let (signalling, media, listener) = bind(&config).await?;
     let routes =
         Routes::new(config.limits.max_calls, config.limits.calls_per_second, reload::limits(&config), Instant::now());
@@ -111,6 +110,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         prompts,
         running: Mutex::default(),
         in_hand: Mutex::default(),
+        lingering: Mutex::default(),
         wake: Notify::new(),
         transcribe: Notify::new(),
         trunks_changed: Notify::new(),
@@ -140,7 +140,8 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
         .await
         .map_err(|source| StartError::Bind { what: "SIP", address, source })?;
     let (first, last) = config.media.rtp_ports;
-    let threads = config.media.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(2, usize::from);
+    let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = config.media.threads.unwrap_or_else(cores);
     let pool = PoolConfig { threads, ports: first..=last, ..PoolConfig::default() };
     let media = MediaPool::start(&pool).map_err(StartError::Media)?;
     Ok((signalling, media, listener))
@@ -172,7 +173,6 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
-    transcription::spawn(engine, models, &mut tasks);
     let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), http_config(&engine.config())));
     let mut stop = engine.stop.subscribe();
     tasks.spawn(async move {
@@ -211,7 +211,8 @@ impl Running {
         }
         let calls: Vec<_> = self.engine.running().values().cloned().collect();
         for call in calls {
-            drop(call.try_send(super::drive::Control::HangUp));
+            // A full or closed queue means that it is hanging up already.
+            let _ = call.try_send(super::drive::Control::HangUp);
         }
         self.engine.stop.send_replace(true);
         let finish = async { while self.tasks.join_next().await.is_some() {} };
@@ -220,7 +221,7 @@ impl Running {
             () = finish => {}
             () = async {
                 // The scheduler waits for the last attempts, whose BYEs need the socket; then the socket goes as well.
-                while !self.engine.in_hand().is_empty() {
+                while !self.engine.in_hand().is_empty() || !self.engine.lingering().is_empty() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 tokio::time::sleep(FAREWELL).await;

@@ -37,8 +37,8 @@ impl Line {
     pub async fn resolve(trunk: Arc<Trunk>) -> io::Result<Self> {
         let port = trunk.port.unwrap_or(SIP_PORT);
         let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
-        let mut found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let address = found.next().ok_or(io::ErrorKind::NotFound)?;
+        let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        let address = found?.next().ok_or(io::ErrorKind::NotFound)?;
         Ok(Self { trunk, address })
     }
 
@@ -59,7 +59,10 @@ impl Line {
         Ok(OutgoingInvite {
             to: Address::new(target.clone()),
             target,
-            from: Address { display_name: trunk.display_name.clone(), ..Address::new(from) },
+            from: match &trunk.display_name {
+                Some(name) => Address::new(from).with_display(name),
+                None => Address::new(from),
+            },
             contact: self.contact(local)?,
             destination: self.address,
             local,

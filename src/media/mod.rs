@@ -26,8 +26,8 @@ pub use player::PlayError;
 pub use stream::{Stream, Transmit};
 
 use crate::audio::Codec;
-use crate::sdp::{self, Negotiated};
 use crate::audio::vad::VadConfig;
+use crate::sdp::{self, Negotiated};
 
 /// What SDP negotiated for a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,7 +67,8 @@ impl PromptCache {
     /// # Errors
     /// The text could not be spoken.
     pub async fn text(&self, language: &str, text: &str) -> Result<Arc<[i16]>, PromptError> {
-        let voice = self.voices.lock().unwrap_or_else(PoisonError::into_inner).voice_for(language);
+        let voice = self.voices.lock().unwrap_or_else(PoisonError::into_inner).get(language).cloned();
+        let voice = voice.ok_or_else(|| SpeechError::NoVoice(language.to_owned()))?;
         let key = hash(&format!("{VERSION}\0{:?}\0{}\0{text}", voice.engine, voice.name));
         let cell = self.cell(&key);
         let samples = cell.get_or_try_init(|| self.read_or_render(&key, &voice, text)).await?;

@@ -60,12 +60,11 @@ impl Voices {
         self
     }
 
-    /// The voice for `language`: its own, that of its main language, else espeak-ng's for that language.
-    pub fn voice_for(&self, language: &str) -> Voice {
+    /// The voice for `language`: its own, else that of its main language (`es` for `es-MX`).
+    pub fn get(&self, language: &str) -> Option<&Voice> {
         let language = language.to_ascii_lowercase();
         let main = language.split(['-', '_']).next().unwrap_or(&language);
-        let known = self.0.get(&language).or_else(|| self.0.get(main));
-        known.cloned().unwrap_or_else(|| Voice { engine: Engine::EspeakNg, name: main.to_owned() })
+        self.0.get(&language).or_else(|| self.0.get(main))
     }
 }
 
@@ -80,6 +79,9 @@ pub enum SpeechError {
         /// Where it comes from.
         package: &'static str,
     },
+    /// The language has no voice.
+    #[error("there is no voice for the language `{0}`; add one to [voices] in callahead.toml")]
+    NoVoice(String),
     /// The text is over [`MAX_TEXT`].
     #[error("a prompt of {0} characters is too long; the limit is {MAX_TEXT}")]
     TooLong(usize),
@@ -233,7 +235,7 @@ mod tests {
     fn the_nearest_voice() {
         let slt = Voice { engine: Engine::Flite, name: "slt".to_owned() };
         let voices = Voices::default().with("en", slt.clone());
-        assert_eq!(voices.voice_for("en-GB"), slt);
-        assert_eq!(voices.voice_for("fr-CA"), Voice { engine: Engine::EspeakNg, name: "fr".to_owned() });
+        assert_eq!(voices.get("en-GB"), Some(&slt));
+        assert_eq!(voices.get("fr-CA"), None);
     }
 }

@@ -191,7 +191,8 @@ fn start(program: &Path, command: &str, places: &Places, folder: &Path) -> Resul
 fn end(child: &mut Child) {
     let asked = i32::try_from(child.id()).map(nix::unistd::Pid::from_raw);
     if let Ok(pid) = asked {
-        drop(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM));
+        // One that has ended already needs no signal.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
     }
     let started = Instant::now();
     while started.elapsed() < FAREWELL {

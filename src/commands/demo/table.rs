@@ -123,7 +123,7 @@ fn line(row: &Row) -> String {
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["customer", "number", "state", "outcome", "seconds", "transcript"]);
     for row in rows {
         let colour = match row.outcome.as_str() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Doing, Keys, Reference, Way, read_on};
-use crate::diagnostic::suggest;
 use crate::diagnostic::document::{Item, Table};
+use crate::diagnostic::suggest;
 use crate::dialplan::compile::Scope;
 use crate::dialplan::interpreter::{Flow, Run};
 use crate::dialplan::{Action, Event, StepId};

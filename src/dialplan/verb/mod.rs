@@ -217,8 +217,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::diagnostic::render;
     use crate::diagnostic::document::spell_duration;
+    use crate::diagnostic::render;
     use crate::dialplan::{Action, Interpreter, Plan, Prompt};
 
     /// A plan of these steps, the first of the text being the start, with a few variables.

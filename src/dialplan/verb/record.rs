@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::gather::read_key;
 use super::{Doing, Reference, Way, read_on};
-use crate::diagnostic::suggest;
 use crate::diagnostic::document::Table;
+use crate::diagnostic::suggest;
 use crate::dialplan::compile::Scope;
 use crate::dialplan::interpreter::{Flow, Run};
 use crate::dialplan::{Action, Event, RecordEnd, StepId};
