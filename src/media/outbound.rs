@@ -98,8 +98,9 @@ impl Outbound {
         let codec = connection.codec;
         let mut samples = [0; FRAME];
         let mut payload = [codec.silence(); FRAME];
-        // A clip waits while digits are being sent, in their gaps as well.
-        let playing = !self.digits.is_busy() && self.player.fill(&mut samples, sinks.events);
+        // A clip waits while digits are being sent, in their gaps as well; not for digits that cannot go.
+        let digits = connection.telephone_event.is_some() && self.digits.is_busy();
+        let playing = !digits && self.player.fill(&mut samples, sinks.events);
         if playing {
             codec.encode_into(&samples, &mut payload);
             if let Some(recording) = sinks.recording {

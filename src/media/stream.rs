@@ -83,9 +83,12 @@ impl Stream {
         self.outbound.player.stop();
     }
 
-    /// Queues `digits` as telephone events; they interrupt a clip. They wait until a connection that has telephone
-    /// events comes.
+    /// Queues `digits` as telephone events; they interrupt a clip, and wait while on hold. Refused on a connection
+    /// without telephone events.
     pub fn send_digits(&mut self, digits: &str) -> Result<(), DigitError> {
+        if self.connection.and_then(|connection| connection.telephone_event).is_none() {
+            return Err(DigitError::NotNegotiated);
+        }
         self.outbound.digits.queue(digits)?;
         self.outbound.digits_queued();
         Ok(())

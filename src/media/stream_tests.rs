@@ -176,9 +176,12 @@ fn digits_come_in_order_of_the_stream() {
         (Header { payload_type: 101, sequence, timestamp, ..AUDIO }, [code, end << 7, 1, 64])
     };
     // The second digit's only packet overtakes the first digit's.
-    for (ms, (header, payload)) in
-        [(0, event(0, 160, 0, 0)), (20, event(2, 2000, 2, 1)), (21, event(1, 1000, 1, 1)), (22, event(3, 2000, 2, 1))]
-    {
+    for (ms, (header, payload)) in [
+        (0, event(0, 160, 0, 0)),
+        (20, event(2, 2000, 2, 1)),
+        (21, event(1, 1000, 1, 1)),
+        (22, event(3, 2000, 2, 1)),
+    ] {
         bench.receive(ms, 4000, header, &payload);
     }
     let digits: Vec<_> = bench.events().into_iter().skip(1).collect();
@@ -305,7 +308,8 @@ fn two_streams_play_record_and_press_keys() {
     let (here, there) = (address(1000), address(2000));
     let mut ends = [(here, there, 65_530), (there, here, 5)].map(|(_, remote, sequence)| {
         let timestamp = u32::MAX - 1000;
-        let config = StreamConfig { ssrc: u32::from(sequence), sequence, timestamp, ..StreamConfig::default() };
+        let config =
+            StreamConfig { ssrc: u32::from(sequence), sequence, timestamp, ..StreamConfig::default() };
         let mut stream = Stream::new(config, start);
         stream.connect(start, connection(remote));
         let tap = Collect::default();
@@ -349,6 +353,18 @@ fn two_streams_play_record_and_press_keys() {
     assert!(events[0].contains(&StreamEvent::PlayDone { id: 1 }));
     assert_eq!(events[1][1..], [StreamEvent::DigitsSent, StreamEvent::PlayDone { id: 2 }]);
     assert_eq!(telephone_event::digit_of(11), Some('#'));
+}
+
+#[test]
+fn digits_that_cannot_go_are_refused_and_hold_up_no_clip() {
+    let mut bench = Bench::new();
+    bench.stream.send_digits("1").unwrap();
+    let without = Connection { telephone_event: None, ..connection(address(4000)) };
+    bench.stream.connect(bench.at(0), without);
+    assert_eq!(bench.stream.send_digits("2"), Err(DigitError::NotNegotiated));
+    bench.stream.play(5, Arc::from([0; FRAME])).unwrap();
+    bench.stream.tick(bench.at(20));
+    assert_eq!(bench.events(), [StreamEvent::PlayDone { id: 5 }]);
 }
 
 #[test]

@@ -35,9 +35,8 @@ fn channel(path: &Path, channel: usize) -> Vec<Option<u8>> {
     let mut wav = hound::WavReader::open(path).unwrap();
     assert_eq!((wav.spec().channels, wav.spec().sample_rate, wav.spec().bits_per_sample), (2, 8000, 16));
     let samples: Vec<i16> = wav.samples::<i16>().map(Result::unwrap).skip(channel).step_by(2).collect();
-    let uniform = |frame: &[i16]| {
-        frame.iter().all(|sample| *sample == frame[0]).then(|| Codec::Pcmu.encode(frame[0]))
-    };
+    let uniform =
+        |frame: &[i16]| frame.iter().all(|sample| *sample == frame[0]).then(|| Codec::Pcmu.encode(frame[0]));
     samples.chunks(FRAME).map(uniform).collect()
 }
 
@@ -169,7 +168,9 @@ fn recovery_finishes_what_can_be_and_names_what_cannot() {
     let mut recovered = recover(directory.path()).unwrap();
     recovered.sort_by(|a, b| a.journal.cmp(&b.journal));
     assert_eq!(recovered.len(), 2);
-    assert!(matches!(&recovered[0].result, Err(RecordError::NotAJournal(path)) if path == &at("empty.journal")));
+    assert!(
+        matches!(&recovered[0].result, Err(RecordError::NotAJournal(path)) if path == &at("empty.journal"))
+    );
     let torn = recovered[1].result.as_ref().unwrap();
     assert_eq!(torn.duration, Duration::from_millis(80));
     assert_eq!(torn.torn_bytes, (ends[5] - 10 - ends[4]) as u64);
@@ -201,7 +202,9 @@ fn a_nearly_full_disk_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let config = RecorderConfig { directory: directory.path().into(), min_free_bytes: u64::MAX };
     let refused = Recorder::start(config).unwrap().begin(&spec()).err().unwrap();
-    assert!(matches!(&refused, RecordError::NoSpace { needed: u64::MAX, path, .. } if path == directory.path()));
+    assert!(
+        matches!(&refused, RecordError::NoSpace { needed: u64::MAX, path, .. } if path == directory.path())
+    );
     assert!(refused.to_string().contains("free some space"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
