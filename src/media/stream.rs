@@ -106,7 +106,9 @@ impl Stream {
 
     /// Records from now on; replaces a tap that is there.
     pub fn start_recording(&mut self, now: Instant, tap: Box<dyn Tap>) {
-        self.recording = Some(Recording::new(tap, self.clock(now)));
+        // A late tick must not cut the frame that it is about to send.
+        let origin = self.outbound.position(self.clock(now));
+        self.recording = Some(Recording::new(tap, origin));
     }
 
     /// Lets go of the tap.

@@ -395,6 +395,20 @@ fn a_recording_begins_where_it_is_started() {
     assert_eq!(late.bytes(Side::Received).len(), 240, "the half frame before its start is cut off");
 }
 
+#[test]
+fn a_late_tick_cuts_nothing_off_what_is_said() {
+    let mut bench = Bench::new();
+    bench.stream.tick(bench.at(0));
+    bench.stream.tick(bench.at(20));
+    let tap = Collect::default();
+    bench.stream.start_recording(bench.at(57), Box::new(tap.clone()));
+    bench.stream.play(1, Arc::from([700; 2 * FRAME])).unwrap();
+    bench.stream.tick(bench.at(57));
+    bench.stream.tick(bench.at(60));
+    assert_eq!(tap.positions(Side::Sent), [0, 160]);
+    assert_eq!(tap.bytes(Side::Sent).len(), 2 * FRAME);
+}
+
 proptest! {
     #[test]
     fn packets_shuffled_by_less_than_the_buffer_lose_nothing(keys in proptest::collection::vec(0..3_u16, 2..200)) {

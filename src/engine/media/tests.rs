@@ -76,9 +76,13 @@ async fn two_legs_talk_and_one_is_recorded() {
     let mut wav = hound::WavReader::open(&finished.path).unwrap();
     let samples: Vec<i16> = wav.samples().map(Result::unwrap).collect();
     for (channel, clip) in [(0, &answer), (1, &prompt)] {
-        let channel: Vec<i16> = samples.iter().copied().skip(channel).step_by(2).collect();
-        let coded: Vec<i16> = clip.iter().map(|s| Codec::Pcma.decode(Codec::Pcma.encode(*s))).collect();
-        assert!(channel.windows(coded.len()).any(|window| window == coded), "the clip is whole");
+        let mut channel = samples.iter().copied().skip(channel).step_by(2).collect::<Vec<i16>>();
+        // Frame after frame; a machine that starves the thread for long may leave a hole between two.
+        for frame in clip.chunks(FRAME) {
+            let coded: Vec<i16> = frame.iter().map(|s| Codec::Pcma.decode(Codec::Pcma.encode(*s))).collect();
+            let at = channel.windows(coded.len()).position(|window| window == coded);
+            channel.drain(..at.expect("the clip is whole") + coded.len());
+        }
     }
 }
 
