@@ -1,7 +1,8 @@
 //! Voice activity on 8 kHz audio: when somebody starts and stops speaking.
 //!
 //! `earshot` scores 16 ms frames at 16 kHz; the upsampler in front of it is an eight-tap half-band interpolator. One
-//! frame costs about 20 us, so a leg runs a detector only while somebody wants to know.
+//! frame costs about 20 us, so a leg runs a detector only while somebody wants to know. A loud pure tone right after speech
+//! can be taken for more of it; whoever cares watches for the tone as well ([`super::tones::ToneDetector`]).
 
 use std::time::Duration;
 
@@ -162,12 +163,12 @@ impl Vad {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::audio::{Codec, tones};
 
     /// Vowel-like sound: a 130 Hz buzz through a few resonances, in syllables of 250 ms.
-    fn syllables(count: usize) -> Vec<i16> {
+    pub(crate) fn syllables(count: usize) -> Vec<i16> {
         let mut samples = Vec::new();
         for _ in 0..count {
             for i in 0..2000_usize {

@@ -45,6 +45,14 @@ impl Outbound {
         self.position = self.position.map(|position| position + u64::from(ticks) * FRAME as u64);
     }
 
+    /// Where the next frame lies: frame after frame, whatever the lateness of single ticks.
+    pub fn position(&self, clock: u64) -> u64 {
+        match self.position {
+            Some(position) if position.abs_diff(clock) <= STRAYED => position,
+            _ => clock,
+        }
+    }
+
     /// The packet of this tick; `None` when nothing is to be sent. Without a connection that sends, clips and digits
     /// wait.
     pub fn tick(
@@ -53,10 +61,7 @@ impl Outbound {
         send_silence: bool,
         sinks: &mut Sinks<'_>,
     ) -> Option<&[u8]> {
-        let position = match self.position {
-            Some(position) if position.abs_diff(sinks.clock) <= STRAYED => position,
-            _ => sinks.clock,
-        };
+        let position = self.position(sinks.clock);
         let timestamp = self.timestamp;
         self.position = Some(position + FRAME as u64);
         self.timestamp = timestamp.wrapping_add(FRAME as u32);
@@ -98,8 +103,9 @@ impl Outbound {
         let codec = connection.codec;
         let mut samples = [0; FRAME];
         let mut payload = [codec.silence(); FRAME];
-        // A clip waits while digits are being sent, in their gaps as well.
-        let playing = !self.digits.is_busy() && self.player.fill(&mut samples, sinks.events);
+        // A clip waits while digits are being sent, in their gaps as well; not for digits that cannot go.
+        let digits = connection.telephone_event.is_some() && self.digits.is_busy();
+        let playing = !digits && self.player.fill(&mut samples, sinks.events);
         if playing {
             codec.encode_into(&samples, &mut payload);
             if let Some(recording) = sinks.recording {

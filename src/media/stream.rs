@@ -83,9 +83,12 @@ impl Stream {
         self.outbound.player.stop();
     }
 
-    /// Queues `digits` as telephone events; they interrupt a clip. They wait until a connection that has telephone
-    /// events comes.
+    /// Queues `digits` as telephone events; they interrupt a clip, and wait while on hold. Refused on a connection
+    /// without telephone events.
     pub fn send_digits(&mut self, digits: &str) -> Result<(), DigitError> {
+        if self.connection.and_then(|connection| connection.telephone_event).is_none() {
+            return Err(DigitError::NotNegotiated);
+        }
         self.outbound.digits.queue(digits)?;
         self.outbound.digits_queued();
         Ok(())
@@ -103,7 +106,9 @@ impl Stream {
 
     /// Records from now on; replaces a tap that is there.
     pub fn start_recording(&mut self, now: Instant, tap: Box<dyn Tap>) {
-        self.recording = Some(Recording::new(tap, self.clock(now)));
+        // A late tick must not cut the frame that it is about to send.
+        let origin = self.outbound.position(self.clock(now));
+        self.recording = Some(Recording::new(tap, origin));
     }
 
     /// Lets go of the tap.

@@ -38,7 +38,11 @@ pub fn finish(journal: &Path) -> Result<FinishedRecording, RecordError> {
     let mut reader = reader.ok_or_else(|| RecordError::NotAJournal(journal.into()))?;
     let path = journal.with_extension("wav");
     let partial = journal.with_extension("wav.partial");
-    let written = write_wav(&mut reader, &partial).map_err(RecordError::io(&partial))?;
+    let written = write_wav(&mut reader, &partial).map_err(|failure| {
+        // Half a file would only take the space that the next try needs; `failure` is the error to report.
+        let _ = fs::remove_file(&partial);
+        RecordError::io(&partial)(failure)
+    })?;
     let bytes = written.file.metadata().map_err(RecordError::io(&partial))?.len();
     fs::rename(&partial, &path).map_err(RecordError::io(&path))?;
     let directory = journal.parent().filter(|parent| !parent.as_os_str().is_empty());

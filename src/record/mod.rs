@@ -24,7 +24,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use finish::finish;
-pub use recorder::{Handle, Recorder, RecorderConfig};
+pub use recorder::{Ended, Handle, Recorder, RecorderConfig};
 pub use recover::{Recovered, recover};
 pub use tap::Tap;
 

@@ -128,7 +128,7 @@ impl Handle {
 
     /// Frames (20 ms of one side) lost so far to a slow or full disk.
     pub fn gaps(&self) -> u64 {
-        self.shared.overrun.load(Relaxed) + self.shared.unwritten.load(Relaxed)
+        lost(&self.shared)
     }
 
     /// Bytes in the journal.
@@ -137,17 +137,30 @@ impl Handle {
     }
 
     /// Waits until the tap has been dropped and the journal is complete, synced and free to be finished.
-    pub async fn closed(self) -> PathBuf {
+    pub async fn closed(self) -> Ended {
         // An error means that the recorder thread is gone, and its locks with it: just as free.
         let _ = self.closed.await;
-        self.journal
+        Ended { gaps: lost(&self.shared), journal: self.journal }
     }
 
-    /// [`Handle::closed`] for a thread that may block.
-    pub fn wait_closed(self) -> PathBuf {
+    /// [`Handle::closed`] for a thread that may block; panics within an async runtime.
+    pub fn wait_closed(self) -> Ended {
         let _ = self.closed.blocking_recv(); // see `closed`
-        self.journal
+        Ended { gaps: lost(&self.shared), journal: self.journal }
     }
+}
+
+/// A recording whose journal waits to be finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// For [`super::finish`].
+    pub journal: PathBuf,
+    /// All frames lost, those included that came too late for the journal to note them.
+    pub gaps: u64,
+}
+
+fn lost(shared: &Shared) -> u64 {
+    shared.overrun.load(Relaxed) + shared.unwritten.load(Relaxed)
 }
 
 fn check_space(directory: &Path, needed: u64) -> Result<(), RecordError> {
@@ -253,7 +266,7 @@ impl Live {
             self.encoder.frame(&frame);
             frames += 1;
         }
-        let lost = self.shared.overrun.load(Relaxed) + self.shared.unwritten.load(Relaxed);
+        let lost = lost(&self.shared);
         if lost > self.noted {
             self.encoder.lost(lost - self.noted);
         }

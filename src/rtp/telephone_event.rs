@@ -139,6 +139,9 @@ pub enum DigitError {
     /// [`MAX_QUEUED`] digits wait already.
     #[error("more than {MAX_QUEUED} digits wait to be sent")]
     TooMany,
+    /// The call has no telephone events, or is not connected yet.
+    #[error("the peer takes no telephone events")]
+    NotNegotiated,
 }
 
 impl Sender {
