@@ -91,9 +91,9 @@ async fn compile(entry: Entry, cache: &Path) -> Result<Customer> {
     ensure!(!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()), "write the number as +12025550101");
     let final_status = entry.status.is_none_or(|status| (300..=699).contains(&status));
     ensure!(final_status, "`status` is a final refusal, 300 to 699, such as 486");
-    let voice = entry.voice.unwrap_or_else(|| Voice { engine: Engine::Flite, name: "rms".to_owned() });
-    let voices = Voices::default().with("en", voice);
-    let prompts = PromptCache::new(cache.to_owned(), voices);
+    let mut voices = Voices::default();
+    voices.set("en", entry.voice.unwrap_or_else(|| Voice::new(Engine::Flite, "rms")));
+    let prompts = PromptCache::new(cache, voices)?;
     let mut does = Vec::with_capacity(entry.does.len());
     for doing in entry.does {
         does.push(step(doing, &prompts).await?);

@@ -152,8 +152,9 @@ fn read_voices(root: &Table<'_, '_>) -> Option<Voices> {
         ("espeak-ng", Engine::EspeakNg),
     ];
     let Some(item) = root.get("voices") else {
-        let english = Voice { engine: Engine::EspeakNg, name: "en-us".to_owned() };
-        return Some(Voices::default().with("en", english));
+        let mut voices = Voices::default();
+        voices.set("en", Voice::new(Engine::EspeakNg, "en-us"));
+        return Some(voices);
     };
     let table = item.table("[voices]", "{ en = { engine = \"flite\", voice = \"rms\" } }")?;
     let mut voices = Voices::default();
@@ -168,7 +169,7 @@ fn read_voices(root: &Table<'_, '_>) -> Option<Voices> {
             table.require("voice", "voice = \"en-us\"").and_then(|item| item.parsed("\"en-us\"", read_voice));
         table.finish();
         if let (Some(engine), Some(voice)) = (engine, voice) {
-            voices = voices.with(entry.key, Voice { engine, name: voice });
+            voices.set(entry.key, Voice { engine, name: voice });
         }
     }
     Some(voices)

@@ -130,11 +130,11 @@ async fn prepare(
 }
 
 async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
-    let mut audio = PromptAudio::new();
+    let (cache, mut audio) = (engine.prompts(), PromptAudio::new());
     for prompt in prompts {
         let samples = match &prompt {
-            Prompt::Text { language, text } => engine.prompts.text(language, text).await,
-            Prompt::File(path) => engine.prompts.file(path).await,
+            Prompt::Text { language, text } => cache.text(language, text).await,
+            Prompt::File(path) => cache.file(path).await,
         };
         audio.insert(prompt, samples.map_err(|error| NotBegun::Prompt(error.to_string()))?);
     }

@@ -148,9 +148,10 @@ impl Drive {
 
     /// A prompt with digits or words of this very call in it: it could not be rendered before dialling.
     async fn render(&mut self, prompt: Prompt) {
+        let cache = self.engine.prompts();
         let rendered = match &prompt {
-            Prompt::Text { language, text } => self.engine.prompts.text(language, text).await,
-            Prompt::File(path) => self.engine.prompts.file(path).await,
+            Prompt::Text { language, text } => cache.text(language, text).await,
+            Prompt::File(path) => cache.file(path).await,
         };
         let samples = rendered.map_err(|error| warn!(attempt = %self.attempt, %error, "a prompt is left out")).ok();
         self.call.handle_rendered(Instant::now(), prompt, samples);

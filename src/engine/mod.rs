@@ -60,7 +60,7 @@ pub struct Engine {
     signalling: Arc<signalling::Signalling>,
     media: media::MediaPool,
     recorder: Recorder,
-    prompts: PromptCache,
+    prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.
     running: Mutex<HashMap<Uuid, mpsc::Sender<drive::Control>>>,
     /// Calls that the scheduler has taken and whose attempt is not yet stored as over.
@@ -80,6 +80,10 @@ impl Engine {
     /// The configuration of this moment; a call keeps the one it began with.
     fn config(&self) -> Arc<Config> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn prompts(&self) -> Arc<PromptCache> {
+        self.prompts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {

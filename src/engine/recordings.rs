@@ -48,7 +48,7 @@ impl LiveRecording {
         }
         let ranges = conclusion.answers.iter();
         let ranges = ranges.map(|range| AnswerRange { start_ms: range.start_ms, end_ms: range.end_ms }).collect();
-        let journal = self.handle.closed().await;
+        let journal = self.handle.closed().await.journal;
         match blocking(move || record::finish(&journal)).await {
             Ok(finished) => store(engine, id, &finished, ranges).await,
             Err(error) => {
@@ -60,7 +60,7 @@ impl LiveRecording {
 
     /// Removes the journal. The tap must have been dropped.
     pub async fn discard(self) {
-        let journal = self.handle.closed().await;
+        let journal = self.handle.closed().await.journal;
         if let Err(error) = tokio::fs::remove_file(&journal).await {
             warn!(path = %journal.display(), %error, "an unused journal could not be removed");
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::Engine;
+use super::{Engine, start};
 use crate::config::Config;
 use crate::route::TrunkLimits;
 
@@ -60,7 +60,12 @@ fn swap(engine: &Engine, config: Config) {
     }
     engine.routes().update(config.limits.max_calls, config.limits.calls_per_second, limits(&config), Instant::now());
     let fixed = old.data != config.data || old.http != config.http || old.sip != config.sip || old.media != config.media;
-    engine.prompts.set_voices(config.voices.clone());
+    if old.voices != config.voices {
+        match start::prompts(&old.data, &config) {
+            Ok(prompts) => *engine.prompts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prompts),
+            Err(error) => error!(%error, "the old voices are kept"),
+        }
+    }
     *engine.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     engine.trunks_changed.notify_one();
     info!(needs_restart = fixed, "configuration reloaded; calls that run keep what they began with");

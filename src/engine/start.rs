@@ -23,7 +23,7 @@ use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
 use crate::route::Routes;
 use crate::sip::endpoint::{Accept, EndpointConfig};
-use crate::speech::PromptCache;
+use crate::speech::{PromptCache, SpeechError};
 use crate::store::{self, Planner, Store, StoreError};
 
 /// Why the engine does not start.
@@ -61,6 +61,9 @@ pub enum StartError {
     /// The recorder.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The folder of rendered prompts.
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
     /// Threads or sockets for media.
     #[error("media threads: {0}")]
     Media(io::Error),
@@ -93,7 +96,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         directory: recordings_dir,
         min_free_bytes: config.recordings.min_free_mb << 20,
     })?;
-    let prompts = PromptCache::new(folder(&data.join("prompts"))?, config.voices.clone());
+    let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
     let routes =
         Routes::new(config.limits.max_calls, config.limits.calls_per_second, reload::limits(&config), Instant::now());
@@ -122,6 +125,11 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let http = listener.local_addr().map_err(|source| StartError::Folder { path: data, source })?;
     let tasks = spawn(&engine, listener, models, instance).await;
     Ok(Running { engine, tasks, instance, http })
+}
+
+/// The cache of rendered prompts for the configured voices.
+pub(super) fn prompts(data: &Path, config: &Config) -> Result<PromptCache, SpeechError> {
+    PromptCache::new(data.join("prompts"), config.voices.clone())
 }
 
 async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListener), StartError> {
