@@ -1,1 +1,3 @@
-//! (to be written)
+//! Speech to text, on this machine: the model, the worker process that runs it, and the queue that feeds it.
+
+pub mod convert;
