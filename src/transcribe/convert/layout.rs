@@ -199,7 +199,9 @@ mod tests {
         let mut norm = |name: &str| {
             arrays.extend(["gamma", "beta"].map(|part| (format!("{name}/{part}"), vec![WIDTH])));
         };
-        ["encoder/layer_norm", "decoder/layer_norm", "decoder/layer_0/attention/layer_norm"].into_iter().for_each(&mut norm);
+        ["encoder/layer_norm", "decoder/layer_norm", "decoder/layer_0/attention/layer_norm"]
+            .into_iter()
+            .for_each(&mut norm);
         for side in ["encoder", "decoder"] {
             norm(&format!("{side}/layer_0/self_attention/layer_norm"));
             norm(&format!("{side}/layer_0/ffn/layer_norm"));
