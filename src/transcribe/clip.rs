@@ -1,12 +1,13 @@
 //! tmp
 use std::path::Path;
 /// tmp
-pub fn load(path: &Path, channel: usize) -> anyhow::Result<Vec<f32>> {
+pub fn load(path: &Path, channel: u16) -> anyhow::Result<Vec<f32>> {
     let mut reader = hound::WavReader::open(path)?;
     let spec = reader.spec();
     let all: Vec<f32> =
         reader.samples::<i16>().map(|s| s.map(|s| f32::from(s) / 32768.0)).collect::<Result<_, _>>()?;
-    let mono: Vec<f32> = all.into_iter().skip(channel).step_by(usize::from(spec.channels)).collect();
+    let mono: Vec<f32> =
+        all.into_iter().skip(usize::from(channel)).step_by(usize::from(spec.channels)).collect();
     if spec.sample_rate == 16_000 {
         return Ok(mono);
     }

@@ -7,10 +7,14 @@
 mod clip;
 pub mod convert;
 pub mod model;
+mod supervisor;
 mod vad;
 mod wheel;
 pub mod whisper;
 mod words;
+pub mod worker;
+
+pub use supervisor::{Clip, MEMORY_BYTES, TranscribeError, Transcriber};
 
 use serde::{Deserialize, Serialize};
 
