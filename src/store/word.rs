@@ -1,0 +1,107 @@
+//! The words of the store's own states. The words for attempts are in `call::state`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A word in the database that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word `{0}`")]
+pub struct UnknownWord(String);
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// The word used in the database and the API.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word { $($word => Ok(Self::$variant),)+ _ => Err(UnknownWord(word.to_owned())) }
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a call (the wish to reach a customer) is.
+    CallState {
+        /// Waiting until it is due, or for its next attempt.
+        Pending = "pending",
+        /// An attempt is being dialled or talks.
+        Active = "active",
+        /// Over; the outcome says how.
+        Done = "done",
+    }
+}
+
+words! {
+    /// Where a recording is.
+    RecordingState {
+        /// The row exists before the answer; sound may be arriving.
+        Recording = "recording",
+        /// The file is whole.
+        Ready = "ready",
+        /// There is no usable sound; the reason says why.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Where a transcript is.
+    TranscriptState {
+        /// Waiting for the worker.
+        Queued = "queued",
+        /// The worker has it, or had it when it died.
+        Running = "running",
+        /// The text is there.
+        Done = "done",
+        /// Nobody spoke.
+        NoSpeech = "no_speech",
+        /// Given up; the reason says why.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Where a background job is.
+    JobState {
+        /// Waiting for its time.
+        Queued = "queued",
+        /// Claimed, until its lease ends.
+        Running = "running",
+        /// Finished.
+        Done = "done",
+        /// Given up after its last try.
+        Dead = "dead",
+    }
+}
+
+words! {
+    /// What a user or an API key may do. The order is the order of power.
+    Role {
+        /// A driver: sees and hears the deliveries that carry their username.
+        Agent = "agent",
+        /// Sees all deliveries, creates and cancels calls.
+        Dispatcher = "dispatcher",
+        /// Also edits users and keys.
+        Admin = "admin",
+    }
+}
