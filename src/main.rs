@@ -1,13 +1,24 @@
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let mut w = callahead::transcribe::whisper::Whisper::load(std::path::Path::new(&a[1])).unwrap();
-    for f in &a[2..] {
-        let s = callahead::transcribe::load(std::path::Path::new(f));
-        let t = w.transcribe(&s, &[], "en").unwrap();
-        println!("{f} {:.2} {}", t.seconds, t.text.reveal());
-        for x in &t.words {
-            print!("{}:{}-{}:{:.2} ", x.text.reveal(), x.start_ms, x.end_ms, x.confidence);
-        }
-        println!();
+//! callahead
+use callahead::transcribe::cli;
+use clap::Parser;
+
+#[derive(Parser)]
+enum Cli {
+    Transcribe(cli::Transcribe),
+    Model(cli::Model),
+    #[command(hide = true)]
+    Worker(cli::Worker),
+}
+
+fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let models = std::path::PathBuf::from(std::env::var("CALLAHEAD_MODELS").unwrap_or("models".into()));
+    match Cli::parse() {
+        Cli::Transcribe(c) => c.run(&models),
+        Cli::Model(c) => c.run(&models),
+        Cli::Worker(c) => c.run(),
     }
 }

@@ -4,11 +4,14 @@
 //! it takes nothing with it. [`Transcriber`] is the parent's side, [`worker`] the child's, [`queue`] does one job of the
 //! store's. The model's files come from [`model`].
 
+pub mod cli;
 mod clip;
 pub mod convert;
 pub mod model;
+pub mod queue;
 mod supervisor;
 mod vad;
+pub mod wer;
 mod wheel;
 pub mod whisper;
 mod words;
@@ -57,7 +60,4 @@ pub struct Range {
     pub start_ms: u64,
     /// Where it ends.
     pub end_ms: u64,
-}
-pub fn load(path: &std::path::Path) -> Vec<f32> {
-    clip::load(path, 0).unwrap()
 }
