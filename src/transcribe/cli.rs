@@ -91,7 +91,10 @@ impl Transcribe {
                 Ok(transcript) => self.print(file, &transcript),
                 Err(error) => {
                     failed += 1;
-                    eprintln!("{}: {error}", file.display());
+                    let (error, name) = (error.to_string(), file.to_string_lossy());
+                    // most errors name the file themselves
+                    let prefix = if error.contains(&*name) { String::new() } else { format!("{name}: ") };
+                    eprintln!("{prefix}{error}");
                 }
             }
         }
@@ -148,7 +151,7 @@ fn fetch(models: &Path, name: &str, from: Option<&Path>) -> anyhow::Result<()> {
 fn list(models: &Path) -> anyhow::Result<()> {
     let manifest = model::manifest()?;
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(["name", "languages", "file", ""]);
+    table.load_style(comfy_table::presets::NOTHING).set_header(["name", "languages", "file", ""]);
     for entry in &manifest.models {
         let state = match (models.join(&entry.file).is_file(), entry.name == manifest.default) {
             (true, true) => "here (default)",

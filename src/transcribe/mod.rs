@@ -5,7 +5,6 @@
 //! store's. The model's files come from [`model`].
 
 pub mod cli;
-mod clip;
 pub mod convert;
 pub mod model;
 pub mod queue;

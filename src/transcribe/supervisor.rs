@@ -174,6 +174,8 @@ impl Transcriber {
             .arg(&self.model)
             .arg("--memory-bytes")
             .arg(self.memory_bytes.to_string())
+            // or ggml, when it runs out of memory, starts a debugger on itself
+            .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

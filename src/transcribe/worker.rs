@@ -5,17 +5,21 @@
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::whisper::{Whisper, WhisperError};
-use super::{Range, Transcript, clip};
+use super::whisper::{RATE, Whisper, WhisperError};
+use super::{Range, Transcript};
+use crate::speech::file::{AudioFileError, AudioLimits, load_channel};
 
 /// A line longer than this (4 MiB) is no request or reply of ours.
 pub const LONGEST_LINE: u64 = 4 << 20;
 /// How much less important than everything else it is.
 const NICE: i32 = 10;
+/// The longest sound that is transcribed: an hour, which as a recording has 115 MB.
+const LIMITS: AudioLimits = AudioLimits { max_duration: Duration::from_secs(3600), max_bytes: 256 << 20 };
 
 /// What to transcribe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,10 +83,19 @@ pub enum WorkerError {
 pub fn run(model: &Path, memory_bytes: u64) -> Result<(), WorkerError> {
     setrlimit(Resource::RLIMIT_AS, memory_bytes, memory_bytes).map_err(io::Error::from)?;
     rustix::process::nice(NICE).map_err(io::Error::from)?;
-    let load = || Whisper::load(model);
-    let mut whisper = load().map_err(|source| WorkerError::Model { path: model.to_owned(), source })?;
+    let mut whisper =
+        Whisper::load(model).map_err(|source| WorkerError::Model { path: model.to_owned(), source })?;
     serve(io::stdin().lock(), io::stdout().lock(), |request| answer(&mut whisper, request))
         .map_err(WorkerError::Pipe)
+}
+
+/// One channel of a sound file as whisper wants it: 16 kHz, -1 to 1.
+///
+/// # Errors
+/// [`AudioFileError`], naming the file and the remedy.
+pub fn samples(path: &Path, channel: u16) -> Result<Vec<f32>, AudioFileError> {
+    let pcm = load_channel(path, usize::from(channel), RATE, LIMITS)?;
+    Ok(pcm.samples.into_iter().map(|sample| f32::from(sample) / 32_768.0).collect())
 }
 
 /// Answers line by line. A line that is no request ends the worker: whoever wrote it speaks another language.
@@ -106,8 +119,8 @@ fn serve(
 }
 
 fn answer(whisper: &mut Whisper, request: &Request) -> Result<Transcript, String> {
-    let samples = clip::load(&request.path, request.channel).map_err(|error| error.to_string())?;
-    whisper.transcribe(&samples, &request.ranges_ms, &request.language).map_err(|error| error.to_string())
+    let clip = samples(&request.path, request.channel).map_err(|error| error.to_string())?;
+    whisper.transcribe(&clip, &request.ranges_ms, &request.language).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
