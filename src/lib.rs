@@ -110,4 +110,4 @@ macro_rules! shell {
     };
 }
 
-shell! { carrier commands config engine http record speech store }
+shell! { carrier commands config engine http record speech store transcribe }

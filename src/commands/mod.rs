@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::transcribe::cli;
 
 /// Callahead calls customers ahead of a delivery, records what they say, and plays it to the driver.
 #[derive(Debug, Parser)]
@@ -59,6 +60,10 @@ enum Command {
     Check(check::Check),
     /// Call a number now, through the engine that serves this data folder, and wait for the outcome.
     Call(call::Call),
+    /// Turn audio files into text.
+    Transcribe(cli::Transcribe),
+    /// Fetch or list speech models.
+    Model(cli::Model),
     /// Run the practice trunk: a simulated carrier with customers who answer, speak, press digits or are busy.
     Carrier(carrier::CarrierArgs),
     /// Practice trunk, engine and five deliveries, with a live table.
@@ -66,6 +71,9 @@ enum Command {
     /// Manage the people who sign in.
     #[command(subcommand)]
     User(user::User),
+    /// The transcription worker; the engine starts it.
+    #[command(hide = true)]
+    Worker(cli::Worker),
 }
 
 /// Parses the arguments, runs the command and returns the process's exit code.
@@ -77,9 +85,12 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => command.run(&places),
         Command::Check(command) => command.run(&places),
         Command::Call(command) => command.run(&places),
+        Command::Transcribe(command) => command.run(&places.models),
+        Command::Model(command) => command.run(&places.models),
         Command::Carrier(command) => command.run(&places),
         Command::Demo(command) => command.run(&places),
         Command::User(command) => command.run(&places),
+        Command::Worker(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

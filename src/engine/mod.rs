@@ -28,6 +28,7 @@ mod scheduler;
 pub mod signalling;
 mod start;
 
+mod transcription;
 mod trunks;
 
 use std::collections::{HashMap, HashSet};

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, scheduler};
+use super::{DRAIN, Engine, recordings, registrar, reload, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -181,6 +181,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
+    transcription::spawn(engine, models, &mut tasks);
     let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), http_config(&engine.config())));
     let mut stop = engine.stop.subscribe();
     tasks.spawn(async move {
