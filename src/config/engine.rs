@@ -37,7 +37,7 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     });
     let voices = read_voices(root);
     let whisper = section(root, "whisper", |table| {
-        let model = table.get("model").map_or(Some("base-q8_0"), |item| item.text("\"base-q8_0\""));
+        let model = table.get("model").map_or(Some("base"), |item| item.text("\"base-q8_0\""));
         let workers = number(table, "workers", 1, 1, 64);
         Some(Whisper { model: model?.to_owned(), workers: usize::try_from(workers?).ok()? })
     });

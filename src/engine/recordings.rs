@@ -1,6 +1,6 @@
 //! Recordings around a call: the row before the answer, the file after the end, the job for its transcript.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -29,7 +29,7 @@ impl LiveRecording {
 
     /// Stores the row, so that a crash leaves a file that belongs to somebody.
     pub async fn store_row(&self, engine: &Engine) {
-        let path = self.handle.journal().with_extension("wav").display().to_string();
+        let path = stored_path(engine, &self.handle.journal().with_extension("wav"));
         let (id, attempt) = (self.spec.id, self.spec.attempt);
         if let Err(error) = recordings::begin(&engine.store, Timestamp::now(), id, attempt, &path).await {
             error!(%attempt, %error, "the recording's row could not be stored; its file is kept all the same");
@@ -105,9 +105,14 @@ pub(super) async fn recover(engine: &Engine) {
     }
 }
 
+/// A path as the store keeps it: relative to the data folder, so that the folder may be moved.
+fn stored_path(engine: &Engine, path: &Path) -> String {
+    path.strip_prefix(&engine.config().data).unwrap_or(path).display().to_string()
+}
+
 async fn store(engine: &Engine, id: Uuid, finished: &FinishedRecording, answer_ranges: Vec<AnswerRange>) {
     let file = recordings::Finished {
-        path: finished.path.display().to_string(),
+        path: stored_path(engine, &finished.path),
         duration_ms: u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),
         bytes: finished.bytes,
         sha256: finished.sha256.clone(),
