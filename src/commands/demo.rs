@@ -23,7 +23,7 @@ pub struct Demo {
 }
 
 /// What a customer of the practice trunk does, and what must come of it.
-pub(self) struct Expected {
+struct Expected {
     order: &'static str,
     number: &'static str,
     name: &'static str,
