@@ -2,6 +2,9 @@
 //!
 //! Prints the word error rate and the processor time, beside those that were measured when the settings were chosen.
 
+// what fails here fails the bench
+#![allow(clippy::unwrap_used)]
+
 #[path = "../tests/prompts/mod.rs"]
 mod prompts;
 

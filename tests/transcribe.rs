@@ -1,6 +1,8 @@
 //! Transcription with the real model in a real worker process: human speech, silence, noise, ranges, and a worker that is
 //! killed in the middle of a job.
 
+#![allow(clippy::unwrap_used)] // also in the functions that the tests share
+
 mod prompts;
 
 use std::fs;

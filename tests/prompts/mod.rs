@@ -1,7 +1,8 @@
 //! Human telephone speech with its transcripts: the prompts of the Debian packages asterisk-core-sounds-en-wav and
 //! asterisk-core-sounds-en. And the model that hears them.
 
-#![allow(dead_code)] // each program that includes this uses its own part
+// each program that includes this uses its own part; what fails here fails the test or the bench
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,8 +42,13 @@ pub fn all() -> Vec<Prompt> {
 /// `count` prompts, spread evenly over all.
 pub fn some(count: usize) -> Vec<Prompt> {
     let all = all();
-    let step = all.len().div_ceil(count).max(1);
-    all.into_iter().step_by(step).take(count).collect()
+    let total = all.len();
+    let spread = |index: usize| index * count / total != (index + 1) * count / total;
+    all.into_iter()
+        .enumerate()
+        .filter(|(index, _)| count >= total || spread(*index))
+        .map(|(_, prompt)| prompt)
+        .collect()
 }
 
 /// The prompt with this name.
