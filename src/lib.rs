@@ -88,7 +88,7 @@
 //! folded headers, compact names, several Vias in one line, `tel:` numbers, quoted parameters, `qop="auth,auth-int"`. It
 //! serves our tests as an oracle: what it accepts, we accept, and agree on.
 
-#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod audio;
 pub mod call;
