@@ -1,3 +1,5 @@
+//! Journals that are cut, damaged, killed and full, and what is finished from them.
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -205,7 +207,7 @@ fn a_nearly_full_disk_is_refused_by_name() {
     assert!(
         matches!(&refused, RecordError::NoSpace { needed: u64::MAX, path, .. } if path == directory.path())
     );
-    assert!(refused.to_string().contains("free some space"));
+    assert!(refused.to_string().contains("disk_full"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
