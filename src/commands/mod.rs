@@ -6,6 +6,7 @@ mod call;
 mod carrier;
 mod check;
 mod demo;
+mod key;
 mod serve;
 mod user;
 
@@ -71,6 +72,8 @@ enum Command {
     /// Manage the people who sign in.
     #[command(subcommand)]
     User(user::User),
+    /// Manage the keys of systems that use the API.
+    Key(key::Key),
     /// The transcription worker; the engine starts it.
     #[command(hide = true)]
     Worker(cli::Worker),
@@ -90,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Carrier(command) => command.run(&places),
         Command::Demo(command) => command.run(&places),
         Command::User(command) => command.run(&places),
+        Command::Key(command) => command.run(&places),
         Command::Worker(command) => command.run(),
     };
     match result {
