@@ -27,7 +27,7 @@ struct Expected {
     order: &'static str,
     number: &'static str,
     name: &'static str,
-    stop: &'static str,
+    address: &'static str,
     outcome: &'static str,
     /// Words that the transcript must contain, each group in one of its spellings; none: nobody spoke.
     words: &'static [&'static [&'static str]],
@@ -38,7 +38,7 @@ const CUSTOMERS: &[Expected] = &[
         order: "D-1001",
         number: "+12025550101",
         name: "Ada",
-        stop: "12 Mill Lane",
+        address: "12 Mill Lane",
         outcome: "instructions",
         words: &[
             &["parcel"],
@@ -51,7 +51,7 @@ const CUSTOMERS: &[Expected] = &[
         order: "D-1002",
         number: "+12025550102",
         name: "Ben",
-        stop: "3 Station Road",
+        address: "3 Station Road",
         outcome: "confirmed",
         words: &[],
     },
@@ -59,7 +59,7 @@ const CUSTOMERS: &[Expected] = &[
         order: "D-1003",
         number: "+12025550103",
         name: "Cleo",
-        stop: "44 High Street",
+        address: "44 High Street",
         outcome: "busy",
         words: &[],
     },
@@ -67,7 +67,7 @@ const CUSTOMERS: &[Expected] = &[
         order: "D-1004",
         number: "+12025550104",
         name: "Dan",
-        stop: "7 Quay Street",
+        address: "7 Quay Street",
         outcome: "no_answer",
         words: &[],
     },
@@ -75,7 +75,7 @@ const CUSTOMERS: &[Expected] = &[
         order: "D-1005",
         number: "+12025550105",
         name: "Eve",
-        stop: "29 Orchard Way",
+        address: "29 Orchard Way",
         outcome: "no_response",
         words: &[],
     },
@@ -119,23 +119,26 @@ impl Demo {
     }
 }
 
-/// Five deliveries that are due in four minutes: a customer who is not reached is not tried again, so the demo ends.
+/// Five deliveries, ten seconds apart, that are due in four minutes: a customer who is not reached is not tried again, so
+/// that the demonstration ends.
 fn deliveries() -> Result<Value> {
-    let eta = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_mins(4)).context("the clock is wrong")?;
-    let delivery = |customer: &Expected| {
-        serde_json::json!({
+    let mut deliveries = Vec::new();
+    for (at, customer) in CUSTOMERS.iter().enumerate() {
+        let ahead = jiff::SignedDuration::from_mins(4) + jiff::SignedDuration::from_secs(10 * i64::try_from(at)?);
+        let eta = jiff::Timestamp::now().checked_add(ahead).context("the clock is wrong")?;
+        deliveries.push(serde_json::json!({
             "order_ref": customer.order,
-            "stop": customer.stop,
+            "stop": (at + 1).to_string(),
             "customer_name": customer.name,
             "phone": customer.number,
-            "address": customer.stop,
+            "address": customer.address,
             "eta": eta,
             "language": "en",
             "agent": "driver",
             "plan": "delivery-confirm",
-        })
-    };
-    Ok(Value::Array(CUSTOMERS.iter().map(delivery).collect()))
+        }));
+    }
+    Ok(Value::Array(deliveries))
 }
 
 /// Draws the table until every call is done and every recording has its text.

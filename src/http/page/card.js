@@ -86,7 +86,8 @@ export class Card {
   }
 
   get unplayed() {
-    return this.view.recording?.state === "ready" && !this.view.recording.listened;
+    const silent = this.view.transcript?.state === "no_speech";
+    return this.view.recording?.state === "ready" && !silent && !this.view.recording.listened;
   }
 
   update(view) {
