@@ -90,8 +90,15 @@ pub async fn make(
     }
     let (conclusion, recording) = dial(engine, &config, call.id, attempt, prepared).await;
     info!(call = %call.id, trunk = line.trunk.name, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
-    conclude(engine, &config, call, attempt, &conclusion).await;
-    recording.finish(engine, &conclusion).await;
+    if conclusion.answered {
+        // The end first: it must not be lost while a long recording is finished.
+        conclude(engine, &config, call, attempt, &conclusion).await;
+        recording.finish(engine, &conclusion).await;
+    } else {
+        // Whoever sees the call done must not see a recording that is about to vanish.
+        recording.forget(engine).await;
+        conclude(engine, &config, call, attempt, &conclusion).await;
+    }
     Ok(())
 }
 

@@ -36,16 +36,18 @@ impl LiveRecording {
         }
     }
 
-    /// Turns the journal into a WAV file and asks for its transcript; of a call that nobody answered nothing is kept.
+    /// Removes journal and row: nobody answered, nothing was recorded.
+    pub async fn forget(self, engine: &Engine) {
+        let id = self.spec.id;
+        self.discard().await;
+        if let Err(error) = recordings::discard(&engine.store, Timestamp::now(), id).await {
+            error!(recording = %id, %error, "the row of an unanswered call's recording could not be removed");
+        }
+    }
+
+    /// Turns the journal into a WAV file and asks for its transcript.
     pub async fn finish(self, engine: &Engine, conclusion: &Conclusion) {
         let id = self.spec.id;
-        if !conclusion.answered {
-            self.discard().await;
-            if let Err(error) = recordings::discard(&engine.store, Timestamp::now(), id).await {
-                error!(recording = %id, %error, "the row of an unanswered call's recording could not be removed");
-            }
-            return;
-        }
         let ranges = conclusion.answers.iter();
         let ranges = ranges.map(|range| AnswerRange { start_ms: range.start_ms, end_ms: range.end_ms }).collect();
         let journal = self.handle.closed().await.journal;

@@ -233,9 +233,11 @@ impl Running {
             () = finish => {}
             () = async {
                 // The scheduler waits for the last attempts, whose BYEs need the socket; then the socket goes as well.
-                while !self.engine.in_hand().is_empty() || !self.engine.lingering().is_empty() {
+                while !self.engine.in_hand().is_empty() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
+                // A peer that answers at all has answered our last BYE by then; what lingers on after it only absorbs
+                // retransmissions.
                 tokio::time::sleep(FAREWELL).await;
                 sockets.send_replace(true);
                 std::future::pending::<()>().await;
@@ -246,12 +248,21 @@ impl Running {
             error!(%error, "the engine's place in the database was not released");
         }
         self.engine.store.close().await;
-        info!("stopped");
+        let sip = &self.engine.signalling.counters;
+        let media = self.engine.media.statistics();
+        info!(
+            sip_received = sip.received.load(Ordering::Relaxed),
+            sip_dropped = sip.dropped.load(Ordering::Relaxed),
+            sip_overflowed = sip.overflowed.load(Ordering::Relaxed),
+            rtp_received = media.packets_in,
+            rtp_sent = media.packets_out,
+            "stopped"
+        );
     }
 }
 
-/// For unregistering at the trunks.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// For the last BYEs and for unregistering at the trunks: three transmissions of a lost one (RFC 3261 §17.1.2.2).
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The longest that stopping may take after the drain: the timers of the last BYE (64*T1 = 32 s) and a little.
 const LAST_WAIT: Duration = Duration::from_secs(40);
