@@ -173,7 +173,7 @@ hangup  = true
 async fn baresip_hears_our_prompt_and_we_hear_its_speech() {
     let prompt = prompts::named("conf-getpin").path;
     let said = sound::read(&prompts::named("basic-pbx-ivr-main").path)[..8 * 8000].to_vec();
-    let peer = Baresip::start(&said);
+    let peer = Baresip::start(NUMBER, &said);
     let engine = TestEngine::start(peer.address, PROMPT_AND_MESSAGE, &[&prompt], CREDENTIALS.1).await;
     let ended = engine.ended(engine.call(NUMBER).await).await;
     assert_message_taken(&ended);

@@ -22,11 +22,11 @@ pub struct Baresip {
 }
 
 impl Baresip {
-    /// Starts one that says `speech` when it has answered.
-    pub fn start(speech: &[i16]) -> Self {
+    /// Starts one that answers calls to `number` and then says `speech`.
+    pub fn start(number: &str, speech: &[i16]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = free_port();
-        configure(folder.path(), address, speech);
+        configure(folder.path(), address, number, speech);
         let mut command = Command::new("baresip");
         command.arg("-f").arg(folder.path());
         let mut peer = Peer::start("baresip", "baresip-core", &mut command, folder.path());
@@ -44,7 +44,7 @@ impl Baresip {
     }
 }
 
-fn configure(folder: &Path, address: SocketAddr, speech: &[i16]) {
+fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
     let say = folder.join("say.wav");
     let spec = hound::WavSpec {
         channels: 1,
@@ -71,7 +71,7 @@ fn configure(folder: &Path, address: SocketAddr, speech: &[i16]) {
     }
     config.push_str("module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n");
     fs::write(folder.join("config"), config).unwrap();
-    let account = format!("<sip:customer@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU;catchall=yes\n");
+    let account = format!("<sip:{number}@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU\n");
     fs::write(folder.join("accounts"), account).unwrap();
     fs::write(folder.join("contacts"), "").unwrap();
 }
