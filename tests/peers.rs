@@ -30,7 +30,10 @@ fn difference(heard: &[i16], said: &[i16]) -> String {
     let frames = said.chunks_exact(FRAME);
     let total = frames.len();
     let lost = frames.filter(|frame| !heard.windows(FRAME).any(|window| window == *frame)).count();
-    format!("of {total} frames said, {lost} are nowhere among the {} heard; others moved", heard.len() / FRAME)
+    format!(
+        "of {total} frames said, {lost} are nowhere among the {} heard; others moved",
+        heard.len() / FRAME
+    )
 }
 
 fn assert_message_taken(ended: &Ended) {
@@ -62,8 +65,8 @@ async fn sipp_speaks_and_every_frame_is_recorded_and_understood() {
     println!("said  {}\nheard {}", text.join(" "), transcript.text.reveal());
     println!("WER {:.1} % of {} words", wer.percent(), wer.words);
     assert!(wer.percent() < 20.0, "{wer:?}");
-    engine.stop().await;
     peer.finish();
+    engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,19 +78,17 @@ async fn sipp_is_busy_and_nothing_is_kept() {
     assert_eq!((ended.attempt.sip_status, ended.attempt.answered_at), (Some(486), None));
     assert_eq!(ended.call.outcome.as_deref(), Some("busy"));
     assert!(ended.recordings.is_empty(), "{:?}", ended.recordings);
-    engine.stop().await;
     peer.finish();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sipp_verifies_our_digest() {
+async fn sipp_challenges_twice_and_verifies_our_digest() {
     let sound = prompts::named("conf-getpin").path;
     let peer = Sipp::start("auth", 1, std::slice::from_ref(&sound));
     let engine = TestEngine::start(peer.address, MESSAGE, &[], CREDENTIALS.1).await;
     let ended = engine.ended(engine.call(NUMBER).await).await;
     assert_message_taken(&ended);
     whole(&engine.channels(ended.recording()).0, &peer.said());
-    engine.stop().await;
     peer.finish();
 }
 
@@ -99,7 +100,6 @@ async fn sipp_refuses_a_wrong_password() {
     assert_eq!(ended.attempt.cause, Some(EndCause::TrunkError), "{:?}", ended.attempt);
     assert_eq!((ended.attempt.sip_status, ended.attempt.answered_at), (Some(403), None));
     assert!(ended.recordings.is_empty(), "{:?}", ended.recordings);
-    engine.stop().await;
     peer.finish();
 }
 
@@ -110,12 +110,15 @@ async fn sipp_rings_with_early_media_and_answers_late() {
     let engine = TestEngine::start(peer.address, MESSAGE, &[], CREDENTIALS.1).await;
     let call = engine.call(NUMBER).await;
     let attempt = engine.seen(call, |attempt| attempt.ringing_at.is_some()).await;
-    assert_eq!((attempt.state, attempt.answered_at), (AttemptState::Ringing, None), "early media is no answer");
+    assert_eq!(
+        (attempt.state, attempt.answered_at),
+        (AttemptState::Ringing, None),
+        "early media is no answer"
+    );
     let ended = engine.ended(call).await;
     assert_message_taken(&ended);
     let (left, _) = engine.channels(ended.recording());
     whole(&left, &peer.said());
-    engine.stop().await;
     peer.finish();
 }
 
@@ -142,7 +145,6 @@ async fn sipp_takes_ten_calls_at_once() {
     assert!(spans.iter().all(|span| span.1 > last_answer), "all ten talked at the same time: {spans:?}");
     println!("{CALLS} calls, {} frames each, all whole", speech.len() / FRAME);
     assert_eq!(engine.recorded_files().len(), CALLS, "ten WAV files, no journal left over");
-    engine.stop().await;
     peer.finish();
 }
 
@@ -178,7 +180,6 @@ async fn baresip_hears_our_prompt_and_we_hear_its_speech() {
     let ended = engine.ended(engine.call(NUMBER).await).await;
     assert_message_taken(&ended);
     let (left, right) = engine.channels(ended.recording());
-    engine.stop().await;
 
     let prompt = sound::read(&prompt);
     let heard = peer.finish();
@@ -188,7 +189,15 @@ async fn baresip_hears_our_prompt_and_we_hear_its_speech() {
         ("our recording has what baresip said", &left, &said),
     ] {
         let (at, likeness) = sound::find(whole, part);
-        println!("{what} at {} ms, correlation {likeness:.4}", at / 8);
+        println!("{what}, from sample {at} on, correlation {likeness:.4}");
         assert!(likeness > 0.9, "{what}: {likeness:.4} at sample {at} of {}", whole.len());
+    }
+    // The measure can tell speech from other speech, and neither side's sound is on the other's channel.
+    for (what, whole, part) in
+        [("left", &left, &prompt), ("right", &right, &said), ("what baresip heard", &heard, &said)]
+    {
+        let (_, likeness) = sound::find(whole, part);
+        println!("control: {what}, correlation with the other side's speech {likeness:.4}");
+        assert!(likeness < 0.3, "{what} has the other side's speech: {likeness:.4}");
     }
 }

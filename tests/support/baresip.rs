@@ -69,9 +69,11 @@ fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
     for module in ["stdio", "g711", "aufile", "sndfile"] {
         config.push_str(&format!("module {module}.so\n"));
     }
-    config.push_str("module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n");
+    config
+        .push_str("module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n");
     fs::write(folder.join("config"), config).unwrap();
-    let account = format!("<sip:{number}@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU\n");
+    let account =
+        format!("<sip:{number}@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU\n");
     fs::write(folder.join("accounts"), account).unwrap();
     fs::write(folder.join("contacts"), "").unwrap();
 }

@@ -48,7 +48,7 @@ hangup  = true
 /// The username and password that the trunk file names.
 pub const CREDENTIALS: (&str, &str) = ("depot42", "s3cret-trunk");
 
-/// A running engine; dropping it removes its folder.
+/// A running engine; dropping it ends it at once and removes its folder.
 pub struct TestEngine {
     running: Running,
     store: Store,
@@ -137,7 +137,8 @@ impl TestEngine {
     /// Does the one transcription job that waits, with the model in `model`.
     pub async fn transcribe(&self, recording: &Recording, model: &Path) -> Transcript {
         let transcriber = Transcriber::with_program(Path::new(env!("CARGO_BIN_EXE_callahead")), model);
-        let outcome = run_once(&self.store, &transcriber, &self.data(), "en", Timestamp::now()).await.unwrap();
+        let outcome =
+            run_once(&self.store, &transcriber, &self.data(), "en", Timestamp::now()).await.unwrap();
         assert!(matches!(outcome, Outcome::Done { recording: id, .. } if id == recording.id), "{outcome:?}");
         transcripts::of_recording(&self.store, recording.id).await.unwrap().unwrap()
     }
@@ -148,7 +149,7 @@ impl TestEngine {
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
     }
 
-    /// Ends the engine, and waits for its last transactions.
+    /// Ends the engine in good order, which waits for its last transactions (Timers D and M of RFC 3261 and RFC 6026: 32 s).
     pub async fn stop(self) {
         self.store.close().await;
         self.running.stop(std::future::pending()).await;

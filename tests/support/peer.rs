@@ -24,7 +24,8 @@ impl Peer {
         let log = File::create(folder.join("output.log")).unwrap();
         let command = command.current_dir(folder).stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        let child = child.unwrap_or_else(|error| panic!("cannot start `{name}`: {error}; apt-get install {package}"));
+        let child =
+            child.unwrap_or_else(|error| panic!("cannot start `{name}`: {error}; apt-get install {package}"));
         Self { child, name }
     }
 

@@ -59,7 +59,8 @@ fn mu_law(sounds: &[PathBuf], path: &Path) -> Vec<u8> {
     }
     let mut sox = Command::new("sox");
     sox.arg("-D").args(sounds).args(["-r", "8000", "-c", "1", "-e", "mu-law", "-t", "raw"]).arg(path);
-    let status = sox.status().unwrap_or_else(|error| panic!("cannot start `sox`: {error}; apt-get install sox"));
+    let status =
+        sox.status().unwrap_or_else(|error| panic!("cannot start `sox`: {error}; apt-get install sox"));
     assert!(status.success(), "sox: {status}");
     let mut speech = fs::read(path).unwrap();
     speech.resize(speech.len().next_multiple_of(FRAME), 0xff);

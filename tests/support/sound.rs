@@ -13,13 +13,15 @@ pub fn read(path: &std::path::Path) -> Vec<i16> {
 pub fn find(whole: &[i16], part: &[i16]) -> (isize, f64) {
     const EXCERPT: usize = 800;
     let starts = (0..=part.len() - EXCERPT).step_by(80);
-    let loudest = starts.max_by(|a, b| energy(&part[*a..*a + EXCERPT]).total_cmp(&energy(&part[*b..*b + EXCERPT])));
+    let loudest =
+        starts.max_by(|a, b| energy(&part[*a..*a + EXCERPT]).total_cmp(&energy(&part[*b..*b + EXCERPT])));
     let loudest = loudest.unwrap();
     let excerpt = &part[loudest..loudest + EXCERPT];
     let best = whole.windows(EXCERPT).enumerate().map(|(at, window)| (at, likeness(window, excerpt)));
     let (at, _) = best.max_by(|a, b| a.1.total_cmp(&b.1)).expect("the whole is longer than 100 ms");
     let offset = at as isize - loudest as isize;
-    let sample = |index: usize| usize::try_from(offset + index as isize).ok().and_then(|at| whole.get(at)).copied();
+    let sample =
+        |index: usize| usize::try_from(offset + index as isize).ok().and_then(|at| whole.get(at)).copied();
     let heard: Vec<i16> = (0..part.len()).map(|index| sample(index).unwrap_or(0)).collect();
     (offset, likeness(&heard, part))
 }
