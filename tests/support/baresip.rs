@@ -1,0 +1,84 @@
+//! baresip as a customer who answers by itself, speaks a WAV file and keeps what it heard.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::peer::{Peer, free_port, free_tcp_port, logs};
+use super::sound;
+
+/// Where Debian keeps its modules.
+const MODULES: &str = "/usr/lib/baresip/modules";
+
+/// A running baresip.
+pub struct Baresip {
+    peer: Peer,
+    folder: TempDir,
+    /// Where it takes calls.
+    pub address: SocketAddr,
+}
+
+impl Baresip {
+    /// Starts one that answers calls to `number` and then says `speech`.
+    pub fn start(number: &str, speech: &[i16]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_port();
+        configure(folder.path(), address, number, speech);
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(folder.path());
+        let mut peer = Peer::start("baresip", "baresip-core", &mut command, folder.path());
+        peer.wait_for_port(address.port(), folder.path());
+        Self { peer, folder, address }
+    }
+
+    /// Ends it and returns what it heard.
+    pub fn finish(mut self) -> Vec<i16> {
+        // The files are whole when their writer has ended.
+        self.peer.terminate(self.folder.path());
+        let found = files(&self.folder.path().join("snd"), "-dec.wav");
+        let [heard] = found.as_slice() else { panic!("{found:?}\n{}", logs(self.folder.path())) };
+        sound::read(heard)
+    }
+}
+
+fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
+    let say = folder.join("say.wav");
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(&say, spec).unwrap();
+    // It ends its call at the end of the file: there is silence until we have hung up.
+    let silence = [0; 8000 * 60];
+    speech.iter().chain(&silence).for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
+    let (sounds, control) = (folder.join("snd"), free_tcp_port());
+    fs::create_dir(&sounds).unwrap();
+    let mut config = format!(
+        "sip_listen {address}\naudio_source aufile,{}\naudio_player aufile,{}\nmodule_path {MODULES}\n\
+         ctrl_tcp_listen {control}\nsnd_path {}\n",
+        say.display(),
+        folder.join("player.wav").display(),
+        sounds.display(),
+    );
+    for module in ["stdio", "g711", "aufile", "sndfile"] {
+        config.push_str(&format!("module {module}.so\n"));
+    }
+    config
+        .push_str("module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n");
+    fs::write(folder.join("config"), config).unwrap();
+    let account =
+        format!("<sip:{number}@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU\n");
+    fs::write(folder.join("accounts"), account).unwrap();
+    fs::write(folder.join("contacts"), "").unwrap();
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.to_string_lossy().ends_with(ending)).collect()
+}

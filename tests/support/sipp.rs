@@ -1,0 +1,69 @@
+//! SIPp as the carrier and its customers.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use callahead::audio::g711::Codec;
+use tempfile::TempDir;
+
+use super::peer::{Peer, free_port, logs};
+
+/// Bytes of a packet's audio.
+pub const FRAME: usize = 160;
+
+/// A running SIPp.
+pub struct Sipp {
+    peer: Peer,
+    folder: TempDir,
+    /// Where it takes calls.
+    pub address: SocketAddr,
+    /// What it says, in mu-law, in whole frames.
+    pub speech: Vec<u8>,
+}
+
+impl Sipp {
+    /// Plays the scenario `name` for `calls` calls, saying `sounds` one after the other where the scenario speaks.
+    pub fn start(name: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let speech = mu_law(sounds, &folder.path().join("speech.ulaw"));
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/sipp/{name}.xml"));
+        let (address, media) = (free_port(), free_port());
+        let mut command = Command::new("sipp");
+        command.arg("-sf").arg(scenario).args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin"]);
+        command.args(["-p", &address.port().to_string(), "-mp", &media.port().to_string()]);
+        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]);
+        let mut peer = Peer::start("sipp", "sip-tester", &mut command, folder.path());
+        peer.wait_for_port(address.port(), folder.path());
+        Self { peer, folder, address, speech }
+    }
+
+    /// Waits until all calls are over; SIPp itself says whether each went as its scenario has it.
+    pub fn finish(mut self) {
+        let status = self.peer.wait(self.folder.path());
+        assert!(status.success(), "SIPp: {status}\n{}", logs(self.folder.path()));
+    }
+
+    /// What it said, as samples.
+    pub fn said(&self) -> Vec<i16> {
+        self.speech.iter().map(|byte| Codec::Pcmu.decode(*byte)).collect()
+    }
+}
+
+/// The sounds as raw mu-law in the file `path`, filled up to whole frames; returns its bytes.
+fn mu_law(sounds: &[PathBuf], path: &Path) -> Vec<u8> {
+    if sounds.is_empty() {
+        fs::write(path, [0xff; FRAME]).unwrap(); // SIPp wants the file even where it is not played
+        return Vec::new();
+    }
+    let mut sox = Command::new("sox");
+    sox.arg("-D").args(sounds).args(["-r", "8000", "-c", "1", "-e", "mu-law", "-t", "raw"]).arg(path);
+    let status =
+        sox.status().unwrap_or_else(|error| panic!("cannot start `sox`: {error}; apt-get install sox"));
+    assert!(status.success(), "sox: {status}");
+    let mut speech = fs::read(path).unwrap();
+    speech.resize(speech.len().next_multiple_of(FRAME), 0xff);
+    fs::write(path, &speech).unwrap();
+    speech
+}
