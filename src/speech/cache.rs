@@ -66,7 +66,13 @@ pub struct PromptCache {
 }
 
 type Sound = Arc<[i16]>;
-type Flight = Arc<OnceCell<Result<Sound, SpeechError>>>;
+
+/// Work that several callers wait for.
+#[derive(Debug, Default)]
+struct Flight {
+    result: Arc<OnceCell<Result<Sound, SpeechError>>>,
+    passengers: usize,
+}
 
 impl PromptCache {
     /// Opens the cache in `dir`, which is created for this user alone (rendered texts may hold names).
@@ -166,9 +172,14 @@ impl PromptCache {
         key: Key,
         work: impl Future<Output = Result<Sound, SpeechError>>,
     ) -> Result<Sound, SpeechError> {
-        let flight = lock(&self.flights).entry(key.clone()).or_default().clone();
-        let seat = Seat { flights: &self.flights, key, flight };
-        seat.flight.get_or_init(|| work).await.clone()
+        let result = {
+            let mut flights = lock(&self.flights);
+            let flight = flights.entry(key.clone()).or_default();
+            flight.passengers += 1;
+            flight.result.clone()
+        };
+        let _seat = Seat { flights: &self.flights, key };
+        result.get_or_init(|| work).await.clone()
     }
 
     async fn read_or_render(&self, voice: &Voice, text: &str, path: PathBuf) -> Result<Sound, SpeechError> {
@@ -227,20 +238,20 @@ async fn stamp(path: &Path) -> Result<Stamp, AudioFileError> {
     }
 }
 
-/// A place in a flight; the last one out removes the flight.
+/// A place in a flight, given up also when its future is dropped; the last one out removes the flight.
 struct Seat<'a> {
     flights: &'a Mutex<HashMap<Key, Flight>>,
     key: Key,
-    flight: Flight,
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut flights = lock(self.flights);
-        // Landed flights take no more passengers; of the others the map and this seat hold the last two references.
-        let last = self.flight.initialized() || Arc::strong_count(&self.flight) <= 2;
-        if last && flights.get(&self.key).is_some_and(|f| Arc::ptr_eq(f, &self.flight)) {
-            flights.remove(&self.key);
+        if let Some(flight) = flights.get_mut(&self.key) {
+            flight.passengers -= 1;
+            if flight.passengers == 0 {
+                flights.remove(&self.key);
+            }
         }
     }
 }
@@ -454,6 +465,28 @@ mod tests {
         }
         assert!(lock(&cache.flights).is_empty());
         assert!(!cache.text("en", "Hello there").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_more_than_two_synthesisers_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = PromptCache::new(dir.path(), voices()).unwrap();
+        let both = cache.permits.try_acquire_many(2).unwrap();
+        assert!(cache.permits.try_acquire().is_err());
+        let third = cache.text("en", "A third prompt.");
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(300), third).await;
+        assert!(waited.is_err() && cache.renders() == 0);
+        drop(both);
+        assert!(!cache.text("en", "A third prompt.").await.unwrap().is_empty());
+        assert_eq!(cache.permits.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_prompt_that_cannot_be_kept_is_still_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = PromptCache::new(dir.path().join("cache"), voices()).unwrap();
+        fs::remove_dir(dir.path().join("cache")).unwrap();
+        assert!(!cache.text("en", "The disk is gone.").await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -287,11 +287,19 @@ mod tests {
                 let spare = if name == "tone.mp3" { 0.08 } else { 0.001 };
                 let seconds = pcm.duration().as_secs_f64();
                 assert!((seconds - 1.0).abs() <= spare, "{name} {rate}: {seconds} s");
-                // -12 dBFS: amplitude 8231, of a sine of 1000 Hz and of nothing else.
+                // -12 dBFS: amplitude 8231, of a sine of 1000 Hz and of nothing else; away from the ends.
+                let middle = pcm.samples[rate as usize / 10..rate as usize * 9 / 10].to_vec();
+                let pcm = Pcm::new(rate, middle);
                 let tone = amplitude(&pcm, 1000.0);
-                assert!((tone - 8231.0).abs() < 700.0, "{name} {rate}: {tone}");
-                assert!((pcm.rms() - 5820.0).abs() < 450.0, "{name} {rate}: rms {}", pcm.rms());
-                assert!(amplitude(&pcm, 2000.0) < 200.0, "{name} {rate}");
+                // LAME scales by 0.95 on its own account.
+                let wanted = if name == "tone.mp3" { 8231.0 * 0.95 } else { 8231.0 };
+                assert!((tone / wanted - 1.0).abs() < 0.02, "{name} {rate}: {tone}");
+                assert!(
+                    (pcm.rms() * 2_f64.sqrt() / wanted - 1.0).abs() < 0.02,
+                    "{name} {rate}: {}",
+                    pcm.rms()
+                );
+                assert!(amplitude(&pcm, 2000.0) < 50.0, "{name} {rate}");
             }
         }
     }
