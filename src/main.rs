@@ -1,24 +1,7 @@
-//! callahead
-use callahead::transcribe::cli;
-use clap::Parser;
+//! The command line: reads the arguments, sets up logging, and hands over to `callahead::commands`.
 
-#[derive(Parser)]
-enum Cli {
-    Transcribe(cli::Transcribe),
-    Model(cli::Model),
-    #[command(hide = true)]
-    Worker(cli::Worker),
-}
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
-    let models = std::path::PathBuf::from(std::env::var("CALLAHEAD_MODELS").unwrap_or("models".into()));
-    match Cli::parse() {
-        Cli::Transcribe(c) => c.run(&models),
-        Cli::Model(c) => c.run(&models),
-        Cli::Worker(c) => c.run(),
-    }
+fn main() -> ExitCode {
+    callahead::commands::run()
 }

@@ -172,7 +172,10 @@ async fn recorded(store: &Store, folder: &Path, left: &[i16], ranges: Vec<Answer
         idempotency_key: None,
     };
     let (call, _) = calls::create(store, at("08:00:00"), new).await.unwrap();
-    let attempt = attempts::begin_dialing(store, at("09:00:00"), call.id, "main").await.unwrap().unwrap();
+    let attempt = attempts::begin_dialing(store, at("09:00:00"), uuid::Uuid::now_v7(), call.id, "main")
+        .await
+        .unwrap()
+        .unwrap();
     let id = Uuid::now_v7();
     recordings::begin(store, at("09:00:00"), id, attempt.id, "a.part").await.unwrap();
     let length = record(&folder.join("a.wav"), left, &read(&prompts::named("conf-muted").path));
@@ -209,10 +212,7 @@ async fn a_job_becomes_a_stored_transcript() {
     let transcript = transcripts::of_recording(&store, id).await.unwrap().unwrap();
     assert_eq!(transcript.state, TranscriptState::Done);
     assert_eq!(wer::compare(&prompt.text, transcript.text.reveal()).errors, 0);
-    assert_eq!(
-        (transcript.language.as_deref(), transcript.model.as_deref()),
-        (Some("en"), Some("base-q8_0"))
-    );
+    assert_eq!((transcript.language.as_deref(), transcript.model.as_deref()), (Some("en"), Some("base")));
     assert!(transcript.words[0].start_ms >= 900, "{:?}", transcript.words);
     assert_eq!(jobs::open(&store, jobs::TRANSCRIBE).await.unwrap(), 0);
 }

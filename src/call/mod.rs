@@ -1,5 +1,369 @@
 //! One call: a SIP session, its media leg and its dialplan interpreter, as one machine without I/O.
+//!
+//! ```text
+//!             input                                         Output
+//!   SIP message ──────►┌──────────────────────────────┐──► Transmit     a datagram for the SIP socket
+//!   media event ──────►│ Call                         │──► Media        a command for the media leg
+//!   timeout     ──────►│  Session ◄─► Talk            │──► Progress     ringing, answered: for the store and the page
+//!   command     ──────►└──────────────────────────────┘──► Concluded    how it ended, once; then Finished
+//! ```
+//!
+//! Phases: `Dialing` until the callee answers or refuses, `Talking` while the dialplan runs, `Closing` from our BYE or
+//! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
+pub mod cause;
 pub mod state;
+mod talk;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dialplan::Prompt;
+use crate::media::{Connection, StreamEvent};
+use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
+use crate::sip::Transmit;
+use crate::sip::message::Message;
+use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
 
 pub use state::{AttemptState, EndCause};
+pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
+
+/// The bounds of one call.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long it may ring before we give up and CANCEL.
+    pub ring: Duration,
+    /// How long it may last after the answer.
+    pub duration: Duration,
+}
+
+/// What the INVITE's SDP offered, so that later offers and answers agree with it.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// Codecs and digits.
+    pub media: MediaPolicy,
+    /// The `o=` line's numbers.
+    pub origin: SessionOrigin,
+    /// Where the media leg receives.
+    pub local_rtp: SocketAddr,
+}
+
+/// What the shell must do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// Tell the media leg.
+    Media(MediaCommand),
+    /// Render this prompt and hand it to [`Call::handle_rendered`]: it repeats what was said or typed in this call.
+    Render(Prompt),
+    /// Something that the store and the page want to know.
+    Progress(Progress),
+    /// The call is over for all who took part; only its last SIP transactions go on.
+    Concluded(Box<Conclusion>),
+    /// The last transaction is over too; drop the call.
+    Finished,
+}
+
+/// A step forward, at most once each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The phone rings.
+    Ringing,
+    /// Somebody or something answered; the recording begins.
+    Answered,
+}
+
+/// How the call ended: the one thing that outlives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conclusion {
+    /// The one cause.
+    pub cause: EndCause,
+    /// The final SIP status of a refusal.
+    pub sip_status: Option<u16>,
+    /// More about it, for a person.
+    pub reason: Option<String>,
+    /// The dialplan's word for what came of it.
+    pub outcome: Option<String>,
+    /// When the customer's answers were recorded, in milliseconds since the answer.
+    pub answers: Vec<AnswerRange>,
+    /// What the plan collected: digits and other variables that it set.
+    pub collected: BTreeMap<String, String>,
+    /// Whether the callee picked up.
+    pub answered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Dialing { give_up_at: Instant },
+    Talking { end_at: Instant },
+    Closing,
+    Finished,
+}
+
+/// One call. Contract: one input, then drain [`Call::poll_output`].
+pub struct Call {
+    session: Session,
+    talk: Talk,
+    media: MediaPolicy,
+    origin: SessionOrigin,
+    local_rtp: SocketAddr,
+    limits: Limits,
+    phase: Phase,
+    rang: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Call {
+    /// A call whose INVITE `session` is about to send, with what that INVITE offered.
+    pub fn new(now: Instant, session: Session, talk: Talk, offered: Offered, limits: Limits) -> Self {
+        let phase = Phase::Dialing { give_up_at: now + limits.ring };
+        let mut call = Self {
+            session,
+            talk,
+            media: offered.media,
+            origin: offered.origin,
+            local_rtp: offered.local_rtp,
+            limits,
+            phase,
+            rang: false,
+            outputs: VecDeque::new(),
+        };
+        call.settle(now);
+        call
+    }
+
+    /// A SIP message of this call's session arrived.
+    pub fn handle_message(&mut self, now: Instant, source: SocketAddr, message: Message) {
+        self.session.handle_message(now, source, message);
+        self.settle(now);
+    }
+
+    /// Something happened on the media leg.
+    pub fn handle_media(&mut self, now: Instant, event: StreamEvent) {
+        if !matches!(self.phase, Phase::Talking { .. }) {
+            return;
+        }
+        if matches!(event, StreamEvent::RtpTimeout { .. }) {
+            // The customer may have spoken before the network died: what they left is kept, the cause stays honest.
+            let cause = if self.talk.heard_anything() { EndCause::Human } else { EndCause::NetworkError };
+            self.close(now, cause, None, Some("no RTP arrived from the customer's side".to_owned()));
+            self.session.hang_up(now, None);
+        } else {
+            self.talk.handle_media(now, event);
+        }
+        self.settle(now);
+    }
+
+    /// A prompt that [`Output::Render`] asked for; `None`: it could not be rendered and is passed over.
+    pub fn handle_rendered(&mut self, now: Instant, prompt: Prompt, samples: Option<Arc<[i16]>>) {
+        self.talk.handle_rendered(now, prompt, samples);
+        self.settle(now);
+    }
+
+    /// A person or a system of ours ends the call.
+    pub fn hang_up(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Dialing { .. } => {
+                self.close(now, EndCause::Cancelled, None, None);
+                self.session.cancel(now);
+            }
+            Phase::Talking { .. } => {
+                self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
+                self.session.hang_up(now, None);
+            }
+            Phase::Closing | Phase::Finished => {}
+        }
+        self.settle(now);
+    }
+
+    /// When [`Call::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = match self.phase {
+            Phase::Dialing { give_up_at } => Some(give_up_at),
+            Phase::Talking { end_at } => Some(self.talk.poll_timeout().map_or(end_at, |at| at.min(end_at))),
+            Phase::Closing => None,
+            Phase::Finished => return None,
+        };
+        [own, self.session.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The time that [`Call::poll_timeout`] named has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.session.handle_timeout(now);
+        match self.phase {
+            Phase::Dialing { give_up_at } if give_up_at <= now => {
+                let reason = format!("it rang for {} s", self.limits.ring.as_secs());
+                self.close(now, EndCause::NoAnswer, None, Some(reason));
+                self.session.cancel(now);
+            }
+            Phase::Talking { end_at } if end_at <= now => {
+                self.talk.time_up(now);
+                self.close(
+                    now,
+                    EndCause::Human,
+                    None,
+                    Some("the call reached its longest duration".to_owned()),
+                );
+                self.session.hang_up(now, None);
+            }
+            Phase::Talking { .. } => self.talk.handle_timeout(now),
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    /// What the shell must do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Moves what session and talk want to say to where it goes, until both are quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.session.poll_output() {
+                match output {
+                    SessionOutput::Transmit(transmit) => self.outputs.push_back(Output::Transmit(transmit)),
+                    SessionOutput::Event(event) => self.on_session(now, event),
+                }
+            } else if let Some(command) = self.talk.poll_command() {
+                self.outputs.push_back(Output::Media(command));
+            } else if let Some(prompt) = self.talk.poll_render() {
+                self.outputs.push_back(Output::Render(prompt));
+            } else if self.talk.wants_hangup() && matches!(self.phase, Phase::Talking { .. }) {
+                self.close(now, EndCause::Human, None, None);
+                self.session.hang_up(now, None);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_session(&mut self, now: Instant, event: SessionEvent) {
+        match event {
+            SessionEvent::Ringing { .. } => self.on_ringing(),
+            SessionEvent::EarlyMedia { sdp } => {
+                self.on_ringing();
+                if let Ok(negotiated) = self.negotiate(&sdp) {
+                    self.outputs
+                        .push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                }
+            }
+            SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
+            SessionEvent::Offer { sdp } => self.on_offer(now, sdp.as_deref()),
+            SessionEvent::Failed(failure) => self.on_failed(now, failure),
+            SessionEvent::Ended { by, .. } => {
+                let reason = (by == Side::Remote).then(|| "the customer hung up".to_owned());
+                self.close(now, EndCause::Human, None, reason);
+            }
+            SessionEvent::Finished => {
+                self.phase = Phase::Finished;
+                self.outputs.push_back(Output::Finished);
+            }
+            SessionEvent::Trying | SessionEvent::Acknowledged { .. } => {}
+        }
+    }
+
+    fn on_ringing(&mut self) {
+        if !self.rang && matches!(self.phase, Phase::Dialing { .. }) {
+            self.rang = true;
+            self.outputs.push_back(Output::Progress(Progress::Ringing));
+        }
+    }
+
+    fn on_answered(&mut self, now: Instant, answer: Option<&[u8]>) {
+        if !matches!(self.phase, Phase::Dialing { .. }) {
+            return; // it crossed our CANCEL; the session hangs up by itself
+        }
+        match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
+            Ok(negotiated) => {
+                self.phase = Phase::Talking { end_at: now + self.limits.duration };
+                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                self.outputs.push_back(Output::Progress(Progress::Answered));
+                self.talk.start(now);
+            }
+            Err(error) => {
+                self.close(
+                    now,
+                    EndCause::TrunkError,
+                    Some(200),
+                    Some(format!("the trunk's SDP answer: {error}")),
+                );
+                self.session.hang_up(now, None);
+            }
+        }
+    }
+
+    /// A re-INVITE: the same policy answers it as offered the first time; one without an offer gets ours again.
+    fn on_offer(&mut self, now: Instant, offer: Option<&[u8]>) {
+        self.origin.version += 1;
+        let Some(offer) = offer else {
+            let ours = sdp::offer(&self.media, self.origin, self.local_rtp, Direction::SendRecv);
+            return self.session.answer_offer(now, &ours);
+        };
+        match sdp::answer(offer, &self.media, self.origin, self.local_rtp, Direction::SendRecv) {
+            Ok((answer, negotiated)) => {
+                self.session.answer_offer(now, &answer);
+                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+            }
+            Err(_) => self.session.reject_offer(now, 488),
+        }
+    }
+
+    fn on_failed(&mut self, now: Instant, failure: Failure) {
+        let (cause, status, reason) = match failure {
+            Failure::Status { code, reason_phrase, reason, .. } => {
+                let q850 = reason.as_deref().and_then(q850_cause);
+                (cause::from_refusal(code, q850), Some(code), Some(format!("{code} {reason_phrase}")))
+            }
+            Failure::Timeout => {
+                (EndCause::NetworkError, None, Some("the trunk did not answer the INVITE".to_owned()))
+            }
+            Failure::Unauthorized => {
+                let remedy = "the trunk refused our username or password: see the trunk's file";
+                (EndCause::TrunkError, Some(401), Some(remedy.to_owned()))
+            }
+            Failure::Cancelled => (EndCause::Cancelled, None, None),
+            other => (EndCause::NetworkError, None, Some(other.to_string())),
+        };
+        self.close(now, cause, status, reason);
+    }
+
+    fn negotiate(&self, answer: &[u8]) -> Result<Negotiated, SdpError> {
+        sdp::accept(answer, &self.media, Direction::SendRecv)
+    }
+
+    /// Fixes the conclusion; the first one counts.
+    fn close(&mut self, now: Instant, cause: EndCause, sip_status: Option<u16>, reason: Option<String>) {
+        let answered = match self.phase {
+            Phase::Dialing { .. } => false,
+            Phase::Talking { .. } => true,
+            Phase::Closing | Phase::Finished => return,
+        };
+        if answered {
+            self.talk.end(now);
+        }
+        self.phase = Phase::Closing;
+        let cause = if answered || cause != EndCause::Human { cause } else { EndCause::NoAnswer };
+        let conclusion = Conclusion {
+            cause,
+            sip_status,
+            reason,
+            outcome: self.talk.outcome().map(str::to_owned),
+            answers: self.talk.answers().to_vec(),
+            collected: self.talk.collected().clone(),
+            answered,
+        };
+        self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
+    }
+}
+
+/// The ISDN cause of a Reason field: `Q.850;cause=17;text="busy"` (RFC 3326 §2).
+fn q850_cause(reason: &str) -> Option<u16> {
+    let value =
+        reason.split(',').find(|value| value.trim_start().to_ascii_uppercase().starts_with("Q.850"))?;
+    let cause = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("cause="))?;
+    cause.trim().parse().ok()
+}

@@ -1,1 +1,149 @@
-//! (to be written)
+//! The engine's configuration: TOML with positions, compiled into [`Config`]; errors say where and what to write.
+//!
+//! ```text
+//! sip-config/callahead.toml       the engine
+//! sip-config/trunks/NAME.toml     a trunk each
+//! dialplans/NAME.toml             a plan each (the directory is named in callahead.toml)
+//! ```
+//! [`Config::load`] reads all of it or reports everything that is wrong with it. A `Config` is plain data and comparable, so
+//! that a reload is: load, compare, swap.
+
+
+
+mod engine;
+mod load;
+mod secret;
+mod trunk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+
+pub use load::{load_plans, prompts_in};
+pub use trunk::{Country, NumberFormat, Register, Transport, Trunk};
+
+use crate::dialplan::Plan;
+use crate::schedule::RetryPolicy;
+use crate::speech::Voices;
+
+/// Everything that an admin can say, read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who is calling, as it is spoken in prompts: the variable `depot` of every plan.
+    pub depot: String,
+    /// The time zone of the depot, in which ETAs are spoken.
+    pub zone: jiff::tz::TimeZone,
+    /// Where the database, recordings and rendered prompts are kept.
+    pub data: PathBuf,
+    /// Where the dialplans are.
+    pub dialplans: PathBuf,
+    /// The API and the page.
+    pub http: Http,
+    /// Signalling.
+    pub sip: Sip,
+    /// Audio on the wire.
+    pub media: Media,
+    /// What is recorded.
+    pub recordings: Recordings,
+    /// The voice of each language, by language tag.
+    pub voices: Voices,
+    /// Transcription.
+    pub whisper: Whisper,
+    /// The bounds of the engine as a whole.
+    pub limits: Limits,
+    /// How calls are made.
+    pub calls: Calls,
+    /// The trunks by name, which is the name of the file.
+    pub trunks: BTreeMap<String, Trunk>,
+    /// The dialplans by name.
+    pub plans: BTreeMap<String, Arc<Plan>>,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// `[sip]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sip {
+    /// Where to listen for UDP. The unspecified address means all; trunks are then told the address that the route selects.
+    pub listen: SocketAddr,
+}
+
+/// `[media]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The first and the last UDP port for RTP, both included.
+    pub rtp_ports: (u16, u16),
+    /// How many media threads; `None` is one for each core.
+    pub threads: Option<usize>,
+    /// A call on which no RTP arrives for this long has ended.
+    pub rtp_timeout: Duration,
+}
+
+/// `[recordings]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recordings {
+    /// With less free space than this, no recording begins. In mebibytes.
+    pub min_free_mb: u64,
+}
+
+/// `[whisper]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whisper {
+    /// The model's name in models/models.toml.
+    pub model: String,
+    /// How many transcriptions at once, each in a process with one thread.
+    pub workers: usize,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The most calls at once, over all trunks.
+    pub max_calls: u32,
+    /// The most new calls in a second, over all trunks.
+    pub calls_per_second: u32,
+    /// The longest call from its answer on.
+    pub max_call: Duration,
+}
+
+/// `[calls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    /// How long it may ring.
+    pub ring_timeout: Duration,
+    /// How often a customer is dialled at most for one call.
+    pub max_attempts: u32,
+    /// The time from an attempt that nobody answered to the next.
+    pub retry_after: Duration,
+    /// How long before its ETA a delivery is announced.
+    pub lead: Duration,
+    /// The country of numbers that are written without `+`.
+    pub default_country: Country,
+    /// The plan of deliveries that name none.
+    pub default_plan: String,
+}
+
+impl Calls {
+    /// What the scheduler needs to know.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy { max_attempts: self.max_attempts, retry_after: self.retry_after }
+    }
+}
+
+impl Config {
+    /// The plan of this name.
+    pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
+        self.plans.get(name)
+    }
+}

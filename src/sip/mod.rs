@@ -1,1 +1,96 @@
-//! (to be written)
+//! SIP without I/O (RFC 3261): messages, digest authentication, transactions, dialogs, sessions, registrations and the
+//! endpoint that tells them apart.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
+//! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
+//! | [`transaction`] | the four state machines with their timers, one file each |
+//! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
+//! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
+//! | [`registration`] | one binding at a registrar, refreshed |
+//! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
+//!
+//! Everything takes `now` as an argument and leaves what it wants done in `poll_output`: do one thing (a message, a command,
+//! a timeout), then drain. Randomness comes from a seed that the endpoint hands out, so a call replays bit for bit.
+
+pub mod auth;
+pub mod dialog;
+pub mod endpoint;
+pub mod message;
+pub mod registration;
+pub mod session;
+pub mod transaction;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// A datagram to send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where it goes.
+    pub destination: SocketAddr,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+/// Shows no bytes: they hold numbers and names.
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes to {}", self.bytes.len(), self.destination)
+    }
+}
+
+/// Names a session within its endpoint; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Names a registration within its endpoint; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegistrationId(pub u64);
+
+/// What an endpoint mints for a session: the names under which it will find it again, and a seed for its own randomness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSeed {
+    /// The session's name.
+    pub id: SessionId,
+    /// The Call-ID: minted for an outgoing call, the request's for an incoming one.
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// Seeds branches and cnonces.
+    pub rng_seed: u64,
+    /// The User-Agent and Server field.
+    pub user_agent: String,
+}
+
+/// What an endpoint mints for a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationSeed {
+    /// The registration's name.
+    pub id: RegistrationId,
+    /// The Call-ID of all its requests (RFC 3261 §10.2.4).
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// Seeds branches, cnonces and the jitter of retries.
+    pub rng_seed: u64,
+    /// The User-Agent field.
+    pub user_agent: String,
+}
+
+/// What we implement, for Allow.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+
+/// 64 random bits as 16 hexadecimal digits.
+pub(crate) fn token(rng: &mut StdRng) -> String {
+    format!("{:016x}", rng.next_u64())
+}
+
+/// A fresh branch with the magic cookie (RFC 3261 §8.1.1.7).
+pub(crate) fn branch(rng: &mut StdRng) -> String {
+    format!("z9hG4bK{:016x}", rng.next_u64())
+}

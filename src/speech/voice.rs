@@ -95,14 +95,19 @@ impl Voices {
         self.0.iter().map(|(language, voice)| (language.as_str(), voice))
     }
 
+    /// The choice for `language`, the whole tag or its first part; defaults do not count.
+    pub fn get(&self, language: &str) -> Option<&Voice> {
+        let tag = canonical(language);
+        let primary = tag.split('-').next().unwrap_or_default();
+        let choice = |wanted: &str| self.0.iter().find(|(language, _)| canonical(language) == wanted);
+        choice(&tag).or_else(|| choice(primary)).map(|(_, voice)| voice)
+    }
+
     /// The voice for `language`: the choice for the whole tag, else for its first part, else the default.
     pub fn voice_for(&self, language: &str) -> Voice {
         let tag = canonical(language);
         let primary = tag.split('-').next().unwrap_or_default();
-        let choice = |wanted: &str| {
-            self.0.iter().find(|(language, _)| canonical(language) == wanted).map(|(_, voice)| voice.clone())
-        };
-        choice(&tag).or_else(|| choice(primary)).unwrap_or_else(|| match primary {
+        self.get(language).cloned().unwrap_or_else(|| match primary {
             "en" => Voice::new(Engine::Festival, "cmu_us_slt_arctic_hts"),
             _ => Voice::new(Engine::EspeakNg, tag.clone()),
         })

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::calls::{self, Call};
-use super::row::{Columns, new_id, time_text};
+use super::row::{Columns, time_text};
 use super::tx::{Subject, Tx};
 use super::{AttemptState, CallState, EndCause, Result, Store, StoreError};
 
@@ -77,6 +77,7 @@ pub enum Next {
 pub async fn begin_dialing(
     store: &Store,
     now: Timestamp,
+    id: Uuid,
     call_id: Uuid,
     trunk: &str,
 ) -> Result<Option<Attempt>> {
@@ -94,7 +95,6 @@ pub async fn begin_dialing(
     );
     let done = query.bind(call_id.to_string()).execute(tx.conn()).await;
     tx.sorted(done)?;
-    let id = new_id(now);
     let query = sqlx::query(
         "INSERT INTO attempts (id, call_id, ordinal, trunk, state, dialing_at) VALUES (?, ?, ?, ?, 'dialing', ?)",
     );

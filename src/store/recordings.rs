@@ -159,6 +159,18 @@ pub async fn failed(store: &Store, now: Timestamp, id: Uuid, reason: &str) -> Re
     tx.commit().await
 }
 
+/// Forgets a recording that was begun for a call that nobody answered.
+///
+/// # Errors
+/// What the statement met.
+pub async fn discard(store: &Store, now: Timestamp, id: Uuid) -> Result<()> {
+    let mut tx = store.write(now).await?;
+    let query = sqlx::query("DELETE FROM recordings WHERE id = ? AND state = 'recording'");
+    let done = query.bind(id.to_string()).execute(tx.conn()).await;
+    tx.sorted(done)?;
+    tx.commit().await
+}
+
 /// One recording.
 ///
 /// # Errors

@@ -26,6 +26,24 @@ pub fn token(prefix: &str) -> Result<Secret> {
     Ok(Secret::new(format!("{prefix}{}", hex(&bytes))))
 }
 
+/// A made-up password that can be typed: four groups of four letters and digits, 80 bits, none that look alike.
+///
+/// # Errors
+/// [`StoreError::Hash`] when the operating system gives no randomness.
+pub fn random_password() -> Result<Secret> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::Hash("no randomness".to_owned()))?;
+    let mut password = String::new();
+    for (at, byte) in bytes.iter().enumerate() {
+        if at > 0 && at % 4 == 0 {
+            password.push('-');
+        }
+        password.push(char::from(LETTERS[usize::from(byte % 32)]));
+    }
+    Ok(Secret::new(password))
+}
+
 /// What is stored of a token: its SHA-256. Tokens are random, so that a slow hash would add nothing.
 pub fn token_hash(token: &Secret) -> String {
     hex(digest(&SHA256, token.reveal().as_bytes()).as_ref())

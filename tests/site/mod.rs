@@ -131,8 +131,10 @@ impl Site {
                     .unwrap();
             let filter = CallFilter { delivery_id: Some(delivery.id), ..CallFilter::default() };
             let call = calls::list(&self.store, &filter, 1).await.unwrap().remove(0);
-            let attempt =
-                attempts::begin_dialing(&self.store, call.due_at, call.id, "main").await.unwrap().unwrap();
+            let attempt = attempts::begin_dialing(&self.store, call.due_at, Uuid::now_v7(), call.id, "main")
+                .await
+                .unwrap()
+                .unwrap();
             attempts::answered(&self.store, now, attempt.id).await.unwrap();
             let id = Uuid::now_v7();
             recordings::begin(&self.store, now, id, attempt.id, "a.part").await.unwrap();
@@ -163,8 +165,10 @@ impl Site {
             let (delivery, _) = deliveries::upsert(&self.store, now, &new, &planner()).await.unwrap();
             let filter = CallFilter { delivery_id: Some(delivery.id), ..CallFilter::default() };
             let call = calls::list(&self.store, &filter, 1).await.unwrap().remove(0);
-            let attempt =
-                attempts::begin_dialing(&self.store, call.due_at, call.id, "main").await.unwrap().unwrap();
+            let attempt = attempts::begin_dialing(&self.store, call.due_at, Uuid::now_v7(), call.id, "main")
+                .await
+                .unwrap()
+                .unwrap();
             if let Some((cause, outcome)) = end {
                 let end = End { cause, sip_status: None, reason: None };
                 let next = Next::Done { outcome: outcome.to_owned() };

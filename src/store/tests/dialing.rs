@@ -1,5 +1,6 @@
 //! "Dial exactly once or say unknown".
 
+use uuid::Uuid;
 use super::{at, call, dialing, store};
 use crate::store::attempts::{self, End, Next};
 use crate::store::calls::{self, Cancelled};
@@ -30,7 +31,7 @@ async fn two_engines_cannot_both_claim_a_call() {
         let claims = (0..8).map(|n| {
             let store = if n % 2 == 0 { first.clone() } else { second.clone() };
             tokio::spawn(async move {
-                attempts::begin_dialing(&store, at("09:00:00"), call.id, "main").await.unwrap()
+                attempts::begin_dialing(&store, at("09:00:00"), Uuid::now_v7(), call.id, "main").await.unwrap()
             })
         });
         let mut won = 0;
@@ -48,7 +49,7 @@ async fn a_call_is_claimed_only_inside_its_window() {
     let (call, _) = calls::create(&store, at("08:00:00"), call()).await.unwrap();
     for early_or_late in ["08:59:59", "12:00:00"] {
         assert!(calls::due(&store, at(early_or_late), 10).await.unwrap().is_empty());
-        assert_eq!(attempts::begin_dialing(&store, at(early_or_late), call.id, "main").await.unwrap(), None);
+        assert_eq!(attempts::begin_dialing(&store, at(early_or_late), Uuid::now_v7(), call.id, "main").await.unwrap(), None);
     }
     assert_eq!(calls::due(&store, at("09:00:00"), 10).await.unwrap().len(), 1);
     assert!(calls::expire(&store, at("11:59:59")).await.unwrap().is_empty());
@@ -72,12 +73,12 @@ async fn the_end_of_an_attempt_sets_the_next_step() {
     let again = attempts::ended(&store, at("09:00:10"), attempt.id, &busy(), &next).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
 
-    let second = attempts::begin_dialing(&store, at("09:10:00"), call.id, "spare").await.unwrap().unwrap();
+    let second = attempts::begin_dialing(&store, at("09:10:00"), Uuid::now_v7(), call.id, "spare").await.unwrap().unwrap();
     assert_eq!(second.ordinal, 2);
     let failover = Next::Retry { at: at("09:10:01"), counts: false };
     let after = attempts::ended(&store, at("09:10:01"), second.id, &busy(), &failover).await.unwrap();
     assert_eq!(after.attempts_made, 1, "a failover is not a try");
-    let third = attempts::begin_dialing(&store, at("09:10:01"), call.id, "main").await.unwrap().unwrap();
+    let third = attempts::begin_dialing(&store, at("09:10:01"), Uuid::now_v7(), call.id, "main").await.unwrap().unwrap();
     let done = Next::Done { outcome: "home".to_owned() };
     let after = attempts::ended(&store, at("09:11:00"), third.id, &busy(), &done).await.unwrap();
     assert_eq!((after.state, after.outcome.as_deref()), (CallState::Done, Some("home")));
@@ -116,7 +117,7 @@ async fn a_cancelled_call_is_not_tried_again() {
     let (pending, _) = calls::create(&store, at("08:00:00"), call()).await.unwrap();
     assert_eq!(calls::cancel(&store, at("08:01:00"), pending.id).await.unwrap(), Cancelled::Done);
     assert_eq!(calls::cancel(&store, at("08:02:00"), pending.id).await.unwrap(), Cancelled::AlreadyDone);
-    assert_eq!(attempts::begin_dialing(&store, at("09:00:00"), pending.id, "main").await.unwrap(), None);
+    assert_eq!(attempts::begin_dialing(&store, at("09:00:00"), Uuid::now_v7(), pending.id, "main").await.unwrap(), None);
 
     let (active, attempt) = dialing(&store).await;
     assert_eq!(calls::cancel(&store, at("09:00:01"), active.id).await.unwrap(), Cancelled::Active);
@@ -135,7 +136,7 @@ async fn waiting_says_why_and_stops_saying_it_when_the_call_begins() {
         calls::due(&store, at("09:00:05"), 10).await.unwrap()[0].waiting.as_deref(),
         Some("no_free_trunk")
     );
-    attempts::begin_dialing(&store, at("09:00:05"), call.id, "main").await.unwrap().unwrap();
+    attempts::begin_dialing(&store, at("09:00:05"), Uuid::now_v7(), call.id, "main").await.unwrap().unwrap();
     assert_eq!(calls::get(&store, call.id).await.unwrap().waiting, None);
 }
 

@@ -4,6 +4,7 @@ mod dialing;
 mod queue;
 mod rows;
 
+use uuid::Uuid;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -64,6 +65,6 @@ pub(crate) fn call() -> NewCall {
 /// A call that is being dialled.
 pub(crate) async fn dialing(store: &Store) -> (Call, Attempt) {
     let (call, _) = calls::create(store, at("08:00:00"), call()).await.unwrap();
-    let attempt = attempts::begin_dialing(store, at("09:00:00"), call.id, "main").await.unwrap().unwrap();
+    let attempt = attempts::begin_dialing(store, at("09:00:00"), Uuid::now_v7(), call.id, "main").await.unwrap().unwrap();
     (call, attempt)
 }

@@ -1,5 +1,6 @@
 //! Deliveries and their list, events, users, sessions, keys, opening and a full disk.
 
+use uuid::Uuid;
 use std::time::Duration;
 
 use super::{at, call, delivery, planner, seconds, store};
@@ -38,7 +39,7 @@ async fn a_new_eta_replans_the_pending_call() {
     assert_eq!((planned.len(), planned[0].due_at), (1, at("10:45:00")));
     assert_eq!(planned[0].vars.0["eta"], "11:15");
 
-    attempts::begin_dialing(&store, at("10:45:00"), planned[0].id, "main").await.unwrap().unwrap();
+    attempts::begin_dialing(&store, at("10:45:00"), Uuid::now_v7(), planned[0].id, "main").await.unwrap().unwrap();
     let again = |d: &mut deliveries::NewDelivery| d.eta = at("12:00:00");
     deliveries::update(&store, at("10:45:01"), stored.id, &planner(), again).await.unwrap();
     assert_eq!(
@@ -216,7 +217,7 @@ async fn the_view_joins_the_recording_and_the_listener() {
     let (store, _dir) = store().await;
     let (stored, _) = deliveries::upsert(&store, at("08:00:00"), &delivery("A1"), &planner()).await.unwrap();
     let call = calls::list(&store, &CallFilter::default(), 1).await.unwrap().remove(0);
-    let attempt = attempts::begin_dialing(&store, at("09:30:00"), call.id, "main").await.unwrap().unwrap();
+    let attempt = attempts::begin_dialing(&store, at("09:30:00"), Uuid::now_v7(), call.id, "main").await.unwrap().unwrap();
     let id = uuid::Uuid::now_v7();
     recordings::begin(&store, at("09:30:01"), id, attempt.id, "a.part").await.unwrap();
     let file = recordings::Finished {

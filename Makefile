@@ -1,0 +1,50 @@
+# Callahead's two commands are `make demo` and `make test`; both install what they need on Debian or Ubuntu with Rust.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test bench packages-build packages-test model page-tools fmt help
+
+# Continuous integration keeps what is slow to make outside the checkout, so that the next run finds it.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/callahead/target
+export CALLAHEAD_MODELS ?= $(HOME)/.cache/callahead/models
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+BUILD_PACKAGES := build-essential cmake pkg-config python3-pip python3-venv ca-certificates \
+	festival festvox-us-slt-hts flite espeak-ng
+TEST_PACKAGES := $(BUILD_PACKAGES) sip-tester baresip-core sox asterisk-core-sounds-en asterisk-core-sounds-en-wav \
+	nodejs npm chromium
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+define install
+	@missing=""; for package in $(1); do dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+		|| missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; $(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: packages-build model ## practice trunk, engine, five customers called, a live table, the page (CI=1 checks and exits)
+	cargo build --release --locked
+	$(TARGET)/release/callahead demo $(if $(filter 1 true,$(CI)),--ci)
+
+test: packages-test model page-tools ## every test: unit, real peers, real speech, a real browser
+	cargo test --locked --no-fail-fast -- --format=pretty
+
+bench: packages-test model ## figures, with ratios to the peers that were measured on the same work
+	cargo bench --locked
+
+# The model command is the product's own; the dev build serves tests, so that `make test` needs no release build.
+model:
+	$(if $(filter demo,$(MAKECMDGOALS)),cargo run --release --locked --quiet --,cargo run --locked --quiet --) model fetch base
+
+page-tools:
+	@cd tests/page && [ -d node_modules/playwright-core ] || npm ci --silent --no-audit --no-fund --prefix tests/page
+
+packages-build:
+	$(call install,$(BUILD_PACKAGES))
+
+packages-test:
+	$(call install,$(TEST_PACKAGES))

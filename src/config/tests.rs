@@ -1,0 +1,243 @@
+//! The shipped configuration, and what is found in broken ones.
+
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::render;
+use super::load::load_with;
+use super::*;
+use crate::route::Number;
+use crate::sdp::Codec;
+use crate::speech::Engine;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A copy of what ships, to be broken.
+struct Copy(tempfile::TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let copy = Self(tempfile::tempdir().unwrap());
+        for dir in ["sip-config", "sip-config/trunks", "dialplans"] {
+            std::fs::create_dir_all(copy.path(dir)).unwrap();
+            for entry in std::fs::read_dir(Path::new(ROOT).join(dir)).unwrap() {
+                let from = entry.unwrap().path();
+                if from.is_file() {
+                    std::fs::copy(&from, copy.path(dir).join(from.file_name().unwrap())).unwrap();
+                }
+            }
+        }
+        copy
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(self.path(name), text.replace(from, to)).unwrap();
+    }
+
+    fn load(&self) -> Result<Config, String> {
+        let env = |name: &str| match name {
+            "TRUNK_PASSWORD" => Some("from-env".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "CREDENTIALS_DIRECTORY" => Some(self.path("credentials").display().to_string()),
+            _ => None,
+        };
+        let root = format!("{}/", self.0.path().display());
+        load_with(&self.path("sip-config"), &env).map_err(|found| render(&found).replace(&root, ""))
+    }
+}
+
+const ENGINE: &str = "sip-config/callahead.toml";
+const TRUNK: &str = "sip-config/trunks/practice.toml";
+
+#[test]
+fn what_ships_runs_as_it_is() {
+    let config = Config::load(&Path::new(ROOT).join("sip-config"))
+        .unwrap_or_else(|found| panic!("{}", render(&found)));
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8088");
+    assert_eq!(config.dialplans, Path::new(ROOT).join("dialplans"));
+    assert_eq!(config.calls.lead, Duration::from_secs(45 * 60));
+    let trunk = &config.trunks["practice"];
+    assert_eq!((trunk.host.as_str(), trunk.port, trunk.domain()), ("127.0.0.1", Some(5070), "127.0.0.1"));
+    assert_eq!(trunk.password.as_ref().map(crate::pii::Secret::reveal), Some("practice-only"));
+    assert_eq!(trunk.register, Some(Register { expires: Duration::from_secs(600) }));
+    assert_eq!(trunk.caller_id, "+12025550100".parse::<Number>().unwrap());
+    assert_eq!(trunk.codecs, [Codec::Pcmu, Codec::Pcma]);
+    assert!(!format!("{config:?}").contains("practice-only"));
+    for plan in ["delivery-confirm", "eta-update", "opt-out"] {
+        assert!(config.plan(plan).is_some(), "{plan}");
+    }
+    assert_eq!(config.voices.get("es-MX").map(|voice| voice.engine), Some(Engine::EspeakNg));
+}
+
+#[test]
+fn the_least_that_can_be_written_and_comparing() {
+    let copy = Copy::new();
+    let before = copy.load().unwrap();
+    assert_eq!(copy.load().unwrap(), before);
+    let least = "depot = \"D\"\nvoices = { en = { engine = \"flite\", voice = \"rms\" }, es = { engine = \"espeak-ng\", voice = \"es\" }, \
+                 de = { engine = \"espeak-ng\", voice = \"de\" } }\n[calls]\ndefault_country = \"GB\"\n";
+    std::fs::write(copy.path(ENGINE), least).unwrap();
+    std::fs::write(
+        copy.path(TRUNK),
+        "host = \"sip.example.net\"\ncaller_id = \"+442071838750\"\ncountry = \"GB\"\n",
+    )
+    .unwrap();
+    let config = copy.load().unwrap();
+    assert_ne!(config, before);
+    assert_eq!(
+        (config.calls.max_attempts, config.limits.max_calls, config.media.rtp_ports),
+        (3, 50, (20_000, 29_999))
+    );
+    let trunk = &config.trunks["practice"];
+    assert_eq!((trunk.register, trunk.port, trunk.username.as_deref()), (None, None, None));
+}
+
+#[test]
+fn secrets_come_from_three_places() {
+    let copy = Copy::new();
+    std::fs::create_dir(copy.path("credentials")).unwrap();
+    std::fs::write(copy.path("credentials/trunk"), "# why\n\n  from-systemd  \n").unwrap();
+    let mut last = "{ file = \"practice.password\" }";
+    for (place, secret) in
+        [("{ env = \"TRUNK_PASSWORD\" }", "from-env"), ("{ credential = \"trunk\" }", "from-systemd")]
+    {
+        copy.edit(TRUNK, last, place);
+        let config = copy.load().unwrap();
+        assert_eq!(config.trunks["practice"].password.as_ref().map(crate::pii::Secret::reveal), Some(secret));
+        last = place;
+    }
+}
+
+const PASSWORD: &str =
+    "{ file = \"practice.password\" }     # or { env = \"NAME\" }, or { credential = \"name\" } with systemd";
+
+/// The file, what is changed in it, into what, and what must be said about that.
+type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+const BROKEN: &[Case] = &[
+    (
+        TRUNK,
+        PASSWORD,
+        "\"hunter2\"",
+        &["`password` must not stand in this file", "practice.toml:8:13", "password  = ………", "{ env = "],
+    ),
+    (
+        TRUNK,
+        PASSWORD,
+        "{ env = \"NO_SUCH\" }",
+        &["`NO_SUCH` cannot be read: it is not set", "export NO_SUCH=..."],
+    ),
+    (TRUNK, PASSWORD, "{ env = \"EMPTY\" }", &["`EMPTY` cannot be read: it is empty"]),
+    (TRUNK, PASSWORD, "{ file = \"gone\" }", &["the file `gone` cannot be read", "relative to this file"]),
+    (TRUNK, PASSWORD, "{ credential = \"../x\" }", &["its name must be one word", "LoadCredential"]),
+    (TRUNK, PASSWORD, "{ env = \"A\", file = \"B\" }", &["exactly one of `env`, `file` and `credential`"]),
+    (
+        TRUNK,
+        "\"udp\"",
+        "\"tls\"",
+        &["not supported yet", "write `transport = \"udp\"`, the only one supported"],
+    ),
+    (
+        TRUNK,
+        "\"+12025550100\"",
+        "\"2025550100\"",
+        &["a number without a country", "caller_id = \"+442071838750\""],
+    ),
+    (TRUNK, "\"+12025550100\"", "\"+1911\"", &["`caller_id`: "]),
+    (TRUNK, "max_cps", "max_cpu", &["unknown key `max_cpu` in the file", "did you mean `max_cps`?"]),
+    (TRUNK, "\"PCMA\"]", "\"G729\"]", &["`G729` is not a value of `codecs`", "`PCMU`, `PCMA`"]),
+    (TRUNK, "\"127.0.0.1\"", "\"sip:127.0.0.1\"", &["this is not a host"]),
+    (TRUNK, "\"US\"", "\"us\"", &["this is not a country"]),
+    (TRUNK, "username  = \"depot\"", "", &["`password` without `username`", "`register` without `username`"]),
+    (ENGINE, "depot = ", "depo = ", &["unknown key `depo`", "did you mean `depot`?"]),
+    (ENGINE, "[20000, 29999]", "[29999, 20000]", &["no room for calls"]),
+    (ENGINE, "[20000, 29999]", "[80, 29999]", &["from 1024 to 65535"]),
+    (
+        ENGINE,
+        "\"127.0.0.1:8088\"",
+        "\"localhost\"",
+        &["not an IP address with a port", "listen = \"127.0.0.1:8088\""],
+    ),
+    (ENGINE, "\"UTC\"", "\"Mars/Base\"", &["`zone`: ", "Europe/London"]),
+    (
+        ENGINE,
+        "\"festival\"",
+        "\"festivl\"",
+        &["`festivl` is not a value of `engine`", "did you mean `festival`?"],
+    ),
+    (ENGINE, "cmu_us_slt_arctic_hts", "x') (system 'ls", &["not the name of a voice"]),
+    (
+        ENGINE,
+        "\"delivery-confirm\"",
+        "\"delivery-confrim\"",
+        &["there is no plan `delivery-confrim`", "did you mean `delivery-confirm`?"],
+    ),
+    (ENGINE, "de = {", "fr = {", &["speaks `de`, for which there is no voice", "add `de = {"]),
+    (ENGINE, "[limits]", "[limit]", &["unknown key `limit` in the file", "did you mean `limits`?"]),
+    (
+        "dialplans/opt-out.toml",
+        "\"stop\"",
+        "\"stopp\"",
+        &["there is no step `stopp`", "dialplans/opt-out.toml:12:18"],
+    ),
+];
+
+#[test]
+fn broken_settings_are_explained() {
+    for (file, from, to, expected) in BROKEN {
+        let copy = Copy::new();
+        copy.edit(file, from, to);
+        let found = copy.load().expect_err(to);
+        for words in *expected {
+            assert!(found.contains(words), "{to}: `{words}` is not in\n{found}");
+        }
+        assert!(!found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
+fn every_file_is_examined_before_anything_is_said() {
+    let copy = Copy::new();
+    copy.edit(TRUNK, "max_calls", "max_cals");
+    copy.edit("dialplans/opt-out.toml", "title ", "titel ");
+    copy.edit(ENGINE, "workers", "worker");
+    std::fs::write(copy.path("sip-config/trunks/My Trunk.toml"), "").unwrap();
+    std::fs::write(copy.path("dialplans/bytes.toml"), b"title = \"\xff\"").unwrap();
+    let found = copy.load().unwrap_err();
+    for words in [
+        "`max_cals`",
+        "`titel`",
+        "`worker`",
+        "`My Trunk` cannot be used as a name",
+        "this file is not UTF-8: byte 9",
+    ] {
+        assert!(found.contains(words), "`{words}` is not in\n{found}");
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    let copy = Copy::new();
+    std::fs::remove_file(copy.path(TRUNK)).unwrap();
+    assert!(copy.load().unwrap_err().contains("there is no trunk"));
+    std::fs::remove_dir_all(copy.path("dialplans")).unwrap();
+    assert!(copy.load().unwrap_err().contains("dialplans\n"));
+    std::fs::remove_file(copy.path(ENGINE)).unwrap();
+    let found = copy.load().unwrap_err();
+    assert!(found.contains("sip-config/callahead.toml") && found.contains("--config"), "{found}");
+}
+
+#[test]
+fn findings_serialise_for_editors() {
+    let copy = Copy::new();
+    copy.edit(ENGINE, "[limits]", "[limit]");
+    let found = Config::load(&copy.path("sip-config")).unwrap_err();
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!((&json[0]["line"], &json[0]["column"]), (&33.into(), &2.into()), "{json}");
+    assert_eq!(json[0]["help"], "did you mean `limits`?");
+}

@@ -1,0 +1,212 @@
+//! One attempt from a due call to its stored end: prompts rendered, journal and leg opened, made durable, dialled, driven,
+//! concluded. What can fail without dialling fails before the attempt is durable, and the call waits with the reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tracing::{error, info};
+use uuid::Uuid;
+
+use super::Engine;
+use super::drive::Drive;
+use super::media::{Leg, LegConfig};
+use super::recordings::LiveRecording;
+use super::trunks::Line;
+use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
+use crate::config::Config;
+use crate::dialplan::{Interpreter, Prompt, VarError};
+use crate::record::{self, RecordError};
+use crate::route::Number;
+use crate::schedule::{self, NextAttempt, RetryPolicy};
+use crate::sdp::{self, Direction, SessionOrigin};
+use crate::sip::session::{OutgoingInvite, Session};
+use crate::store::attempts::{self, End, Next};
+use crate::store::{self, StoreError};
+
+/// Why a due call did not begin. The text is shown on the page; the call waits and is looked at again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    /// The plan was renamed or removed since the call was made.
+    #[error("unknown_plan: there is no dialplan `{0}`; put it back into the folder or cancel the call")]
+    UnknownPlan(String),
+    /// The call's variables do not fit the plan.
+    #[error("bad_variables: {0}")]
+    Variables(String),
+    /// The stored number is no longer one that may be dialled.
+    #[error("bad_number: {0}")]
+    Number(String),
+    /// A prompt could not be spoken or read.
+    #[error("prompt: {0}")]
+    Prompt(String),
+    /// There is no room for a recording, or its folder cannot be written.
+    #[error("{0}")]
+    Recording(#[from] RecordError),
+    /// No port, socket or route for media.
+    #[error("media: {0}")]
+    Media(#[from] std::io::Error),
+    /// The trunk's host has no address, or its names make no URI.
+    #[error("trunk: {0}")]
+    Trunk(String),
+    /// The database refused.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Everything that is ready before the first INVITE.
+struct Prepared {
+    talk: Talk,
+    leg: Leg,
+    invite: OutgoingInvite,
+    offered: Offered,
+    tap: record::Tap,
+    recording: LiveRecording,
+}
+
+/// Makes one attempt for `call` over `line`. Returns when its end is stored.
+///
+/// # Errors
+/// Nothing was dialled, for the reason given.
+pub async fn make(
+    engine: &Arc<Engine>,
+    config: Arc<Config>,
+    call: &store::calls::Call,
+    line: &Line,
+) -> Result<(), NotBegun> {
+    let attempt = Uuid::now_v7();
+    let prepared = prepare(engine, &config, call, attempt, line).await?;
+    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, &line.trunk.name).await {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            prepared.discard().await; // cancelled or taken meanwhile
+            return Ok(());
+        }
+        Err(error) => {
+            prepared.discard().await;
+            return Err(error.into());
+        }
+    }
+    let (conclusion, recording) = dial(engine, &config, call.id, attempt, prepared).await;
+    info!(call = %call.id, trunk = line.trunk.name, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
+    conclude(engine, &config, call, attempt, &conclusion).await;
+    recording.finish(engine, &conclusion).await;
+    Ok(())
+}
+
+impl Prepared {
+    async fn discard(self) {
+        drop(self.tap);
+        self.recording.discard().await;
+    }
+}
+
+async fn prepare(
+    engine: &Engine,
+    config: &Config,
+    call: &store::calls::Call,
+    attempt: Uuid,
+    line: &Line,
+) -> Result<Prepared, NotBegun> {
+    let plan = config.plans.get(&call.plan).ok_or_else(|| NotBegun::UnknownPlan(call.plan.clone()))?;
+    let number = Number::parse(call.number.reveal(), None).map_err(|error| NotBegun::Number(error.to_string()))?;
+    let mut vars: BTreeMap<String, String> = call.vars.0.clone();
+    vars.entry("depot".to_owned()).or_insert_with(|| config.depot.clone());
+    let bad_vars = |error: VarError| NotBegun::Variables(error.to_string());
+    let prompts = plan.prompts(vars.clone(), &call.language).map_err(bad_vars)?;
+    let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
+    let talk = Talk::new(interpreter, render(engine, prompts).await?);
+
+    let local = engine.signalling.address_towards(line.address)?;
+    let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
+    let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
+    let offered = Offered { media: line.media(), origin, local_rtp: leg.local_addr() };
+    let sdp = sdp::offer(&offered.media, offered.origin, offered.local_rtp, Direction::SendRecv);
+    let invite = line.invite(&number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
+    // Last, because it leaves a file: nothing after it fails without discarding it.
+    let (tap, recording) = LiveRecording::begin(engine, attempt).await?;
+    Ok(Prepared { talk, leg, invite, offered, tap, recording })
+}
+
+async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
+    let (cache, mut audio) = (engine.prompts(), PromptAudio::new());
+    for prompt in prompts {
+        let samples = match &prompt {
+            Prompt::Text { language, text } => cache.text(language, text).await,
+            Prompt::File(path) => cache.file(path).await,
+        };
+        audio.insert(prompt, samples.map_err(|error| NotBegun::Prompt(error.to_string()))?);
+    }
+    Ok(audio)
+}
+
+/// From the first INVITE to the last transaction's end.
+async fn dial(
+    engine: &Arc<Engine>,
+    config: &Config,
+    call: Uuid,
+    attempt: Uuid,
+    prepared: Prepared,
+) -> (Conclusion, LiveRecording) {
+    let Prepared { talk, leg, invite, offered, tap, recording } = prepared;
+    // The recording's row exists before the answer.
+    recording.store_row(engine).await;
+    let (control, orders) = mpsc::channel(4);
+    engine.running().insert(call, control);
+    let (seed, inbox) = engine.signalling.connect();
+    let (session_id, now) = (seed.id, Instant::now());
+    let session = Session::invite(now, seed, invite);
+    let limits = Limits { ring: config.calls.ring_timeout, duration: config.limits.max_call };
+    let drive = Drive {
+        engine: engine.clone(),
+        attempt,
+        session: session_id,
+        call: Call::new(now, session, talk, offered, limits),
+        leg: Some(leg),
+        tap: Some(Box::new(tap)),
+        inbox,
+        orders,
+    };
+    let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
+        cause: EndCause::Unknown,
+        sip_status: None,
+        reason: Some("the call's machine ended without a conclusion".to_owned()),
+        outcome: None,
+        answers: Vec::new(),
+        collected: BTreeMap::new(),
+        answered: false,
+    });
+    engine.running().remove(&call);
+    (conclusion, recording)
+}
+
+/// Stores the end and what becomes of the call. When the database refuses, it is told again until it takes it: the attempt
+/// must not be found unfinished at the next start if it can be helped.
+async fn conclude(engine: &Engine, config: &Config, call: &store::calls::Call, attempt: Uuid, conclusion: &Conclusion) {
+    let next = what_next(config, call, conclusion);
+    let end = End { cause: conclusion.cause, sip_status: conclusion.sip_status, reason: conclusion.reason.clone() };
+    for wait in [0, 1, 5, 30] {
+        tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+        match attempts::ended(&engine.store, Timestamp::now(), attempt, &end, &next).await {
+            Ok(_) => return,
+            Err(error) => error!(%attempt, %error, "the end of an attempt could not be stored"),
+        }
+    }
+}
+
+fn what_next(config: &Config, call: &store::calls::Call, conclusion: &Conclusion) -> Next {
+    if conclusion.answered {
+        let outcome = conclusion.outcome.clone().unwrap_or_else(|| match conclusion.cause {
+            EndCause::Human => "answered".to_owned(),
+            cause => cause.to_string(),
+        });
+        return Next::Done { outcome };
+    }
+    let policy = RetryPolicy { max_attempts: call.max_attempts, retry_after: config.calls.retry_after };
+    let made = call.attempts_made + 1;
+    match schedule::next_attempt(Timestamp::now(), made, conclusion.cause, &policy, Some(call.not_after)) {
+        NextAttempt::Retry { at } => Next::Retry { at, counts: true },
+        NextAttempt::GiveUp { .. } => Next::Done { outcome: conclusion.cause.to_string() },
+    }
+}

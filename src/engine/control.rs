@@ -1,0 +1,69 @@
+//! What the API may ask of the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc::error::TrySendError;
+use uuid::Uuid;
+
+use super::Engine;
+use super::drive::Control;
+use crate::dialplan::Interpreter;
+use crate::http::{EngineControl, EngineStatus, PlanInfo, VarProblem};
+use crate::store::Vars;
+use crate::route::Number;
+
+impl EngineControl for Engine {
+    fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    fn hang_up(&self, call_id: Uuid) -> bool {
+        let running = self.running();
+        // A full queue holds a hang-up already.
+        running.get(&call_id).is_some_and(|call| {
+            !matches!(call.try_send(Control::HangUp), Err(TrySendError::Closed(_)))
+        })
+    }
+
+    fn plans(&self) -> Vec<PlanInfo> {
+        let info = |plan: &Arc<crate::dialplan::Plan>| PlanInfo {
+            name: plan.name().to_owned(),
+            title: plan.title().to_owned(),
+            languages: plan.languages().to_vec(),
+            required_vars: plan.vars().iter().filter(|(_, var)| var.required).map(|(name, _)| name.clone()).collect(),
+        };
+        self.config().plans.values().map(info).collect()
+    }
+
+    fn check_number(&self, raw: &str) -> Result<String, String> {
+        let number = Number::parse(raw, Some(self.config().calls.default_country));
+        number.map(|number| number.e164().to_owned()).map_err(|error| error.to_string())
+    }
+
+    fn check_vars(&self, plan: &str, vars: &Vars, language: &str) -> Result<(), VarProblem> {
+        let problem = |name: &str, message: String| VarProblem { name: name.to_owned(), message };
+        let config = self.config();
+        let found = config.plans.get(plan);
+        let plan = found.ok_or_else(|| problem("plan", format!("there is no dialplan `{plan}`")))?;
+        let mut vars = vars.0.clone();
+        vars.entry("depot".to_owned()).or_insert_with(|| config.depot.clone());
+        match Interpreter::new(plan.clone(), vars, language) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(problem(error.variable(), error.to_string())),
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        let config = self.config();
+        let mut problems = Vec::new();
+        if config.trunks.is_empty() {
+            problems.push("no trunk is configured; add one to sip-config/trunks".to_owned());
+        }
+        if let Err(error) = self.recorder.check_space() {
+            problems.push(error.to_string());
+        }
+        let draining = self.draining.load(Ordering::Relaxed);
+        EngineStatus { ready: !draining, draining, active_calls: self.routes().active(), problems }
+    }
+}

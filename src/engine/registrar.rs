@@ -1,0 +1,136 @@
+//! Keeps trunks' addresses known and their registrations alive, so that the carrier knows where we are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::Engine;
+use super::signalling::{Inbound, Signalling};
+use super::trunks::Line;
+use crate::config::Trunk;
+use crate::sip::endpoint::Accept;
+use crate::sip::registration::{Registration, RegistrationEvent, RegistrationOutput};
+
+/// How long a trunk gets to confirm that we leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often the trunks' names are resolved again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Keeps the addresses of the trunks known, so that only they are listened to, and every trunk that wants it registered.
+/// A trunk that is added, changed or removed by a reload is registered anew or unregistered.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut stop = engine.stop.subscribe();
+    let mut kept: HashMap<String, (Arc<Trunk>, watch::Sender<bool>)> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let config = engine.config();
+        kept.retain(|name, (trunk, leave)| {
+            let same = config.trunks.get(name) == Some(trunk.as_ref());
+            if !same {
+                leave.send_replace(true);
+            }
+            same
+        });
+        let mut addresses = Vec::new();
+        for trunk in config.trunks.values() {
+            let line = match Line::resolve(Arc::new(trunk.clone())).await {
+                Ok(line) => line,
+                Err(error) => {
+                    warn!(trunk = trunk.name, %error, "the trunk's host has no address");
+                    continue;
+                }
+            };
+            addresses.push(line.address.ip());
+            if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
+                let (leave, left) = watch::channel(false);
+                kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
+                tasks.spawn(keep_registered(engine.signalling.clone(), line, left));
+            }
+        }
+        engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
+        tokio::select! {
+            () = tokio::time::sleep(RESOLVE_EVERY) => {}
+            () = engine.trunks_changed.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    for (_, leave) in kept.values() {
+        leave.send_replace(true);
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Registers and refreshes until `stop` turns true, then unregisters.
+async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watch::Receiver<bool>) {
+    let trunk = line.trunk.name.clone();
+    let local = match signalling.address_towards(line.address) {
+        Ok(local) => local,
+        Err(error) => return warn!(trunk, %error, "no route to the trunk: not registered"),
+    };
+    let config = match line.registration(local) {
+        Ok(Some(config)) => config,
+        Ok(None) => return,
+        Err(error) => return warn!(trunk, %error, "the trunk's names make no SIP address: not registered"),
+    };
+    let (seed, mut inbox) = signalling.register();
+    let id = seed.id;
+    let mut registration = Registration::new(Instant::now(), seed, config);
+    let mut leaving = false;
+    while carry_out(&signalling, &trunk, &mut registration).await {
+        let step = wait(&mut registration, &mut inbox, &mut stop, leaving);
+        if leaving {
+            if timeout(FAREWELL, step).await.is_err() {
+                break;
+            }
+        } else if step.await {
+            leaving = true;
+            registration.unregister(Instant::now());
+        }
+    }
+    signalling.release_registration(id);
+}
+
+/// Sends what the registration wants sent. False: it is over.
+async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Registration) -> bool {
+    while let Some(output) = registration.poll_output() {
+        match output {
+            RegistrationOutput::Transmit(transmit) => signalling.send(&transmit).await,
+            RegistrationOutput::Event(RegistrationEvent::Registered { expires }) => {
+                info!(trunk, seconds = expires.as_secs(), "registered");
+            }
+            RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {
+                warn!(trunk, %failure, retry_seconds = retry_in.as_secs(), "registration failed");
+            }
+            RegistrationOutput::Event(RegistrationEvent::Unregistered) => return false,
+        }
+    }
+    true
+}
+
+/// One input. True: the engine wants to leave.
+async fn wait(
+    registration: &mut Registration,
+    inbox: &mut mpsc::Receiver<Inbound>,
+    stop: &mut watch::Receiver<bool>,
+    leaving: bool,
+) -> bool {
+    let deadline = registration.poll_timeout();
+    let timer = async {
+        match deadline {
+            Some(at) => sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Some(inbound) = inbox.recv() => registration.handle_message(Instant::now(), inbound.message),
+        () = timer => registration.handle_timeout(Instant::now()),
+        _ = stop.wait_for(|stop| *stop), if !leaving => return true,
+    }
+    false
+}

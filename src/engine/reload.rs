@@ -1,0 +1,92 @@
+//! An edited file: parse, validate, swap. A bad edit changes nothing and is reported with file, line and remedy; running
+//! calls keep the version they began with.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use super::{Engine, start};
+use crate::config::Config;
+use crate::route::TrunkLimits;
+
+/// How often the files' times are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Reloads on SIGHUP and whenever a file of the configuration or a dialplan has changed, until the engine stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut stop = engine.stop.subscribe();
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return error!(%error, "cannot listen for SIGHUP: edits need a restart"),
+    };
+    let mut seen = newest(&engine);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = tokio::time::sleep(LOOK) => {
+                let now = newest(&engine);
+                if now == seen {
+                    continue;
+                }
+                seen = now;
+            }
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        reload(&engine).await;
+    }
+}
+
+async fn reload(engine: &Engine) {
+    let folder = engine.config_dir.clone();
+    let loaded = tokio::task::spawn_blocking(move || Config::load(&folder)).await;
+    match loaded {
+        Ok(Ok(config)) => swap(engine, config),
+        Ok(Err(findings)) => {
+            for finding in &findings {
+                error!("the edit is not taken:\n{finding}");
+            }
+        }
+        Err(error) => error!(%error, "the configuration could not be read"),
+    }
+}
+
+fn swap(engine: &Engine, config: Config) {
+    let old = engine.config();
+    if *old == config {
+        return;
+    }
+    engine.routes().update(config.limits.max_calls, config.limits.calls_per_second, limits(&config), Instant::now());
+    let fixed = old.data != config.data || old.http != config.http || old.sip != config.sip || old.media != config.media;
+    if old.voices != config.voices {
+        match start::prompts(&old.data, &config) {
+            Ok(prompts) => *engine.prompts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prompts),
+            Err(error) => error!(%error, "the old voices are kept"),
+        }
+    }
+    *engine.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    engine.trunks_changed.notify_one();
+    info!(needs_restart = fixed, "configuration reloaded; calls that run keep what they began with");
+}
+
+/// What the routes need to know of the trunks.
+pub(super) fn limits(config: &Config) -> Vec<TrunkLimits> {
+    let limits = |trunk: &crate::config::Trunk| TrunkLimits {
+        name: trunk.name.clone(),
+        priority: trunk.priority,
+        max_calls: trunk.max_calls,
+        max_cps: trunk.max_cps,
+    };
+    config.trunks.values().map(limits).collect()
+}
+
+/// How many files there are and when the newest was changed.
+fn newest(engine: &Engine) -> (usize, Option<SystemTime>) {
+    let config = engine.config();
+    let folders = [engine.config_dir.clone(), engine.config_dir.join("trunks"), config.dialplans.clone()];
+    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let times: Vec<SystemTime> = files.filter_map(|file| file.metadata().ok()?.modified().ok()).collect();
+    (times.len(), times.into_iter().max())
+}

@@ -1,0 +1,115 @@
+//! Where a trunk is, and the INVITE that it gets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Trunk;
+use crate::route::Number;
+use crate::sdp::MediaPolicy;
+use crate::sip::auth::Credentials;
+use crate::sip::message::{Address, Uri, UriError};
+use crate::sip::registration::RegistrationConfig;
+use crate::sip::session::OutgoingInvite;
+use crate::sip::transaction::Timing;
+
+/// The port of SIP over UDP when none is configured (RFC 3261 §19.1.2).
+const SIP_PORT: u16 = 5060;
+
+/// How long a name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(5);
+
+/// A trunk and the address that its host has now.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The trunk as configured.
+    pub trunk: Arc<Trunk>,
+    /// Where its SIP messages go.
+    pub address: SocketAddr,
+}
+
+impl Line {
+    /// Resolves the trunk's host.
+    ///
+    /// # Errors
+    /// The host has no address, or the name server does not answer.
+    pub async fn resolve(trunk: Arc<Trunk>) -> io::Result<Self> {
+        let port = trunk.port.unwrap_or(SIP_PORT);
+        let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
+        let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        let address = found?.next().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { trunk, address })
+    }
+
+    /// What is offered on this trunk, in every INVITE and re-INVITE alike.
+    pub fn media(&self) -> MediaPolicy {
+        MediaPolicy { codecs: self.trunk.codecs.clone(), telephone_event: true, ptime_ms: 20 }
+    }
+
+    /// The INVITE for `number`, offering `sdp_offer`, from our address `local`.
+    ///
+    /// # Errors
+    /// The trunk's user or domain makes no URI.
+    pub fn invite(&self, number: &Number, local: SocketAddr, sdp_offer: Vec<u8>) -> Result<OutgoingInvite, UriError> {
+        let trunk = &self.trunk;
+        let target = Uri::parse(&format!("sip:{}@{}", number.format_for(trunk.number_format, trunk.country), self.host_port()))?;
+        let caller = trunk.caller_id.format_for(trunk.number_format, trunk.country);
+        let from = Uri::parse(&format!("sip:{caller}@{}", uri_host(trunk.domain())))?;
+        Ok(OutgoingInvite {
+            to: Address::new(target.clone()),
+            target,
+            from: match &trunk.display_name {
+                Some(name) => Address::new(from).with_display(name),
+                None => Address::new(from),
+            },
+            contact: self.contact(local)?,
+            destination: self.address,
+            local,
+            credentials: self.credentials(),
+            sdp_offer,
+            extra_headers: Vec::new(),
+            timing: Timing::default(),
+        })
+    }
+
+    /// The REGISTER that keeps us known to the trunk; `None` unless it is configured.
+    ///
+    /// # Errors
+    /// The trunk's user or domain makes no URI.
+    pub fn registration(&self, local: SocketAddr) -> Result<Option<RegistrationConfig>, UriError> {
+        let (Some(register), Some(user)) = (self.trunk.register, self.trunk.username.as_deref()) else { return Ok(None) };
+        let domain = uri_host(self.trunk.domain());
+        Ok(Some(RegistrationConfig {
+            registrar: Uri::parse(&format!("sip:{}", self.host_port()))?,
+            address: Uri::parse(&format!("sip:{user}@{domain}"))?,
+            contact: self.contact(local)?,
+            destination: self.address,
+            local,
+            credentials: self.credentials(),
+            expires: register.expires,
+            timing: Timing::default(),
+        }))
+    }
+
+    fn contact(&self, local: SocketAddr) -> Result<Uri, UriError> {
+        let user = self.trunk.username.as_deref().unwrap_or("callahead");
+        Uri::parse(&format!("sip:{user}@{local}"))
+    }
+
+    fn credentials(&self) -> Option<Credentials> {
+        let (username, password) = self.trunk.username.as_ref().zip(self.trunk.password.as_ref())?;
+        Some(Credentials { username: username.clone(), password: password.clone() })
+    }
+
+    fn host_port(&self) -> String {
+        let host = uri_host(&self.trunk.host);
+        self.trunk.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// An IPv6 address in brackets, anything else as it is.
+fn uri_host(host: &str) -> String {
+    if host.contains(':') { format!("[{}]", host.trim_matches(['[', ']'])) } else { host.to_owned() }
+}
+

@@ -1,0 +1,371 @@
+//! Offer and answer (RFC 3264) for one audio stream.
+//!
+//! Pure functions: [`offer`] writes ours, [`answer`] reads theirs and writes the reply, [`accept`] reads the reply to ours.
+//! What real equipment gets slightly wrong is tolerated: missing rtpmaps of static payload types, names in lower case,
+//! bare line feeds, `c=` at session or media level, answers that repeat all our codecs or number them differently.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
+
+/// An audio codec that we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+impl Codec {
+    /// The static payload type (RFC 3551 §6).
+    pub fn payload_type(self) -> u8 {
+        match self {
+            Self::Pcmu => 0,
+            Self::Pcma => 8,
+        }
+    }
+
+    /// The encoding name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+        }
+    }
+
+    /// The RTP clock rate in Hz.
+    pub fn clock_rate(self) -> u32 {
+        8000
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Who sends media, seen from us (RFC 3264 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Both.
+    SendRecv,
+    /// We send only: we hold them, or they play nothing.
+    SendOnly,
+    /// We receive only.
+    RecvOnly,
+    /// Nobody.
+    Inactive,
+}
+
+impl Direction {
+    /// The attribute's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// The same stream seen from the other end.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            other => other,
+        }
+    }
+
+    /// Whether we send.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether we receive.
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+}
+
+/// What we offer and accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaPolicy {
+    /// In order of preference; not empty.
+    pub codecs: Vec<Codec>,
+    /// Whether digits go as telephone-events (RFC 4733).
+    pub telephone_event: bool,
+    /// Packet time in milliseconds.
+    pub ptime_ms: u32,
+}
+
+impl Default for MediaPolicy {
+    fn default() -> Self {
+        Self { codecs: vec![Codec::Pcmu, Codec::Pcma], telephone_event: true, ptime_ms: 20 }
+    }
+}
+
+/// Our o= line: the id stays for the session, the version grows with every change of our description (RFC 3264 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOrigin {
+    /// sess-id.
+    pub id: u64,
+    /// sess-version.
+    pub version: u64,
+}
+
+/// What both sides agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Where our RTP goes.
+    pub remote: SocketAddr,
+    /// The codec that we send.
+    pub codec: Codec,
+    /// The payload type that we send it with.
+    pub payload_type: u8,
+    /// The payload type that we send telephone-events with.
+    pub telephone_event: Option<u8>,
+    /// Who sends, seen from us.
+    pub direction: Direction,
+    /// The packet time that the other side asks for, in milliseconds.
+    pub ptime_ms: u32,
+}
+
+/// Why a description makes no audio stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    /// It cannot be read.
+    #[error("the SDP is malformed: {0}")]
+    Malformed(String),
+    /// Over [`MAX_SDP`] bytes or [`MAX_MEDIA`] streams.
+    #[error("the SDP is too large")]
+    TooLarge,
+    /// No audio stream over RTP/AVP.
+    #[error("the SDP has no audio stream over RTP/AVP")]
+    NoAudio,
+    /// The audio stream was refused with port 0.
+    #[error("the audio stream was refused")]
+    Refused,
+    /// None of our codecs.
+    #[error("the SDP has no codec that we speak")]
+    NoCodec,
+    /// No usable c= line.
+    #[error("the SDP names no address for the audio stream")]
+    NoAddress,
+}
+
+/// The largest description read, in bytes.
+pub const MAX_SDP: usize = 16 * 1024;
+/// The most m= lines read.
+pub const MAX_MEDIA: usize = 32;
+/// The payload type that we give telephone-event in our offers.
+pub const TELEPHONE_EVENT: u8 = 101;
+
+/// Our offer, as text.
+pub fn offer(
+    policy: &MediaPolicy,
+    origin: SessionOrigin,
+    local: SocketAddr,
+    direction: Direction,
+) -> Vec<u8> {
+    let codecs: Vec<(Codec, u8)> = policy.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect();
+    let event = policy.telephone_event.then_some(TELEPHONE_EVENT);
+    let mut session = describe(origin, local);
+    session.medias.push(audio("RTP/AVP", local.port(), &codecs, event, direction, policy.ptime_ms));
+    text(&session)
+}
+
+/// Reads an offer and writes our answer: the offerer's order of codecs decides, one codec is taken, other streams are refused.
+/// `wanted` is the direction that we would like; the offer may narrow it.
+pub fn answer(
+    offer: &[u8],
+    policy: &MediaPolicy,
+    origin: SessionOrigin,
+    local: SocketAddr,
+    wanted: Direction,
+) -> Result<(Vec<u8>, Negotiated), SdpError> {
+    let theirs = read(offer)?;
+    let index = theirs.medias.iter().position(is_audio).ok_or(SdpError::NoAudio)?;
+    let media = theirs.medias.get(index).ok_or(SdpError::NoAudio)?;
+    let mut negotiated = negotiate(&theirs, media, policy)?;
+    negotiated.direction = meet(negotiated.direction, wanted);
+    let mut session = describe(origin, local);
+    for (at, offered) in theirs.medias.iter().enumerate() {
+        session.medias.push(if at == index {
+            let codecs = [(negotiated.codec, negotiated.payload_type)];
+            let event = negotiated.telephone_event;
+            audio(&offered.proto, local.port(), &codecs, event, negotiated.direction, policy.ptime_ms)
+        } else {
+            refused(offered)
+        });
+    }
+    Ok((text(&session), negotiated))
+}
+
+/// Reads the answer to our offer.
+pub fn accept(answer: &[u8], policy: &MediaPolicy, offered: Direction) -> Result<Negotiated, SdpError> {
+    let theirs = read(answer)?;
+    let audio_line = theirs.medias.iter().find(|media| media.media.eq_ignore_ascii_case("audio"));
+    if audio_line.is_some_and(|media| media.port == 0) {
+        return Err(SdpError::Refused);
+    }
+    let media = audio_line.filter(|media| is_audio(media)).ok_or(SdpError::NoAudio)?;
+    let mut negotiated = negotiate(&theirs, media, policy)?;
+    negotiated.direction = meet(negotiated.direction, offered);
+    Ok(negotiated)
+}
+
+/// sdp-types tolerates bare line feeds; size is bounded first.
+fn read(text: &[u8]) -> Result<Session, SdpError> {
+    if text.len() > MAX_SDP {
+        return Err(SdpError::TooLarge);
+    }
+    let session = Session::parse(text).map_err(|error| SdpError::Malformed(error.to_string()))?;
+    if session.medias.len() > MAX_MEDIA { Err(SdpError::TooLarge) } else { Ok(session) }
+}
+
+fn is_audio(media: &Media) -> bool {
+    let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
+    media.media.eq_ignore_ascii_case("audio") && plain && media.port != 0
+}
+
+/// Takes the first of their formats that we speak, with their numbers (RFC 3264 §6.1, §7).
+fn negotiate(session: &Session, media: &Media, policy: &MediaPolicy) -> Result<Negotiated, SdpError> {
+    let formats = || media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
+    let (codec, payload_type) = formats()
+        .find_map(|format| Some((codec_of(media, format, policy)?, format)))
+        .ok_or(SdpError::NoCodec)?;
+    let event = formats().find(|format| {
+        rtpmap(media, *format)
+            .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == 8000)
+    });
+    let (address, held) = address(session, media)?;
+    let ptime =
+        media.get_first_attribute_value("ptime").flatten().and_then(|value| value.trim().parse::<f32>().ok());
+    let direction = direction(session, media);
+    Ok(Negotiated {
+        remote: SocketAddr::new(address, media.port),
+        codec,
+        payload_type,
+        telephone_event: event.filter(|_| policy.telephone_event),
+        // c=0.0.0.0 is the old way to hold (RFC 2543; RFC 3264 §8.4): they receive nothing.
+        direction: if held { meet(direction, Direction::RecvOnly) } else { direction },
+        ptime_ms: ptime.filter(|value| (10.0..=200.0).contains(value)).map_or(20, |value| value as u32),
+    })
+}
+
+fn codec_of(media: &Media, format: u8, policy: &MediaPolicy) -> Option<Codec> {
+    match rtpmap(media, format) {
+        Some((name, rate)) => {
+            let known =
+                |codec: &&Codec| name.eq_ignore_ascii_case(codec.name()) && rate == codec.clock_rate();
+            policy.codecs.iter().find(known).copied()
+        }
+        None => policy.codecs.iter().find(|codec| codec.payload_type() == format).copied(),
+    }
+}
+
+/// The name and clock rate of a format.
+fn rtpmap(media: &Media, format: u8) -> Option<(&str, u32)> {
+    media.attributes.iter().filter(|attribute| attribute.attribute.eq_ignore_ascii_case("rtpmap")).find_map(
+        |attribute| {
+            let (number, encoding) = attribute.value.as_deref()?.trim().split_once(' ')?;
+            let (name, rate) = encoding.trim().split_once('/')?;
+            let rate = rate.split('/').next()?.trim().parse().ok()?;
+            (number.parse() == Ok(format)).then_some((name, rate))
+        },
+    )
+}
+
+/// The address, media level before session level, and whether it is the unspecified one that means hold.
+fn address(session: &Session, media: &Media) -> Result<(IpAddr, bool), SdpError> {
+    let connection = media.connections.first().or(session.connection.as_ref()).ok_or(SdpError::NoAddress)?;
+    let text = connection.connection_address.split('/').next().unwrap_or_default().trim();
+    let address: IpAddr = text.parse().map_err(|_| SdpError::NoAddress)?;
+    if address.is_multicast() { Err(SdpError::NoAddress) } else { Ok((address, address.is_unspecified())) }
+}
+
+/// Their direction turned to ours; the media level wins, sendrecv is the default.
+fn direction(session: &Session, media: &Media) -> Direction {
+    let find = |attributes: &[Attribute]| {
+        attributes.iter().find_map(|attribute| {
+            [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
+                .into_iter()
+                .find(|direction| attribute.attribute.eq_ignore_ascii_case(direction.as_str()))
+        })
+    };
+    find(&media.attributes).or_else(|| find(&session.attributes)).unwrap_or(Direction::SendRecv).mirrored()
+}
+
+/// What both allow.
+fn meet(one: Direction, other: Direction) -> Direction {
+    match (one.sends() && other.sends(), one.receives() && other.receives()) {
+        (true, true) => Direction::SendRecv,
+        (true, false) => Direction::SendOnly,
+        (false, true) => Direction::RecvOnly,
+        (false, false) => Direction::Inactive,
+    }
+}
+
+fn describe(origin: SessionOrigin, local: SocketAddr) -> Session {
+    let mut session = Session::new(Origin::with_ip_addr(origin.id, origin.version, local.ip()), "-");
+    session.connection = Some(Connection::from_ip_addr(local.ip()));
+    session.times.push(Time::new(0, 0));
+    session
+}
+
+fn audio(
+    proto: &str,
+    port: u16,
+    codecs: &[(Codec, u8)],
+    event: Option<u8>,
+    direction: Direction,
+    ptime: u32,
+) -> Media {
+    let mut formats: Vec<String> = codecs.iter().map(|(_, number)| number.to_string()).collect();
+    formats.extend(event.map(|number| number.to_string()));
+    let mut media = empty("audio", proto, port, formats.join(" "));
+    let mut attribute = |name: &str, value: Option<String>| {
+        media.attributes.push(Attribute { attribute: name.to_owned(), value });
+    };
+    for (codec, number) in codecs {
+        attribute("rtpmap", Some(format!("{number} {}/{}", codec.name(), codec.clock_rate())));
+    }
+    if let Some(number) = event {
+        attribute("rtpmap", Some(format!("{number} telephone-event/8000")));
+        attribute("fmtp", Some(format!("{number} 0-16")));
+    }
+    attribute("ptime", Some(ptime.to_string()));
+    attribute(direction.as_str(), None);
+    media
+}
+
+/// An m= line of the offer that we do not want: same kind and formats, port 0 (RFC 3264 §6).
+fn refused(offered: &Media) -> Media {
+    empty(&offered.media, &offered.proto, 0, offered.fmt.clone())
+}
+
+fn empty(kind: &str, proto: &str, port: u16, fmt: String) -> Media {
+    Media {
+        media: kind.to_owned(),
+        port,
+        num_ports: None,
+        proto: proto.to_owned(),
+        fmt,
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+    }
+}
+
+fn text(session: &Session) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    // Writing into memory cannot fail.
+    let _ = session.write(&mut bytes);
+    bytes
+}

@@ -1,0 +1,98 @@
+//! What a request outside of every call gets, in the order of RFC 3261 §8.2.
+
+use super::{Endpoint, origin};
+use crate::sip::ALLOW;
+use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Scheme};
+use crate::sip::session::unsupported;
+
+pub(super) enum Judgement {
+    /// This status with these fields.
+    Answer(u16, Vec<Header>),
+    /// For the registrar.
+    HandUp,
+    /// A new call.
+    Call,
+}
+
+impl Endpoint {
+    pub(super) fn judge(&self, method: &Method, in_dialog: bool, request: &Message) -> Judgement {
+        let plain = |status| Judgement::Answer(status, Vec::new());
+        let with = |status, name, value: &str| Judgement::Answer(status, vec![Header::new(name, value)]);
+        if in_dialog
+            || matches!(method, Method::Bye | Method::Cancel | Method::Info | Method::Prack | Method::Update)
+        {
+            return plain(481);
+        }
+        match method {
+            Method::Invite | Method::Options => {}
+            Method::Register if self.config.registrar => {}
+            Method::Other(_) => return with(501, HeaderName::Allow, ALLOW),
+            _ => return with(405, HeaderName::Allow, ALLOW),
+        }
+        if request.uri().is_none_or(|uri| uri.scheme() == Scheme::Other) {
+            return plain(416);
+        }
+        if *method == Method::Invite && self.origins.contains_key(&origin(request)) {
+            return plain(482);
+        }
+        if let Some(names) = unsupported(request) {
+            return with(420, HeaderName::Unsupported, &names);
+        }
+        match method {
+            Method::Register => judge_register(request),
+            Method::Options => Judgement::Answer(200, capabilities()),
+            _ => self.judge_invite(request),
+        }
+    }
+
+    fn judge_invite(&self, request: &Message) -> Judgement {
+        if !readable(request) {
+            return Judgement::Answer(415, vec![Header::new(HeaderName::Accept, "application/sdp")]);
+        }
+        let accepted = request.list(HeaderName::Accept);
+        let understands = |range: &String| {
+            let essence = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            matches!(essence.as_str(), "application/sdp" | "application/*" | "*/*")
+        };
+        if !accepted.is_empty() && !accepted.iter().any(understands) {
+            return Judgement::Answer(406, Vec::new());
+        }
+        if !self.config.incoming {
+            return Judgement::Answer(403, Vec::new());
+        }
+        if self.sessions.len() >= self.config.max_sessions {
+            return Judgement::Answer(503, vec![Header::new(HeaderName::RetryAfter, "10")]);
+        }
+        Judgement::Call
+    }
+}
+
+/// A registrar knows addresses of record by `sip:`, `sips:` and `tel:` only (RFC 4475 §3.3.4).
+fn judge_register(request: &Message) -> Judgement {
+    let to = request.header(HeaderName::To).unwrap_or_default();
+    let uri = NameAddr::parse(&to).and_then(|to| to.to_uri().ok());
+    match uri {
+        Some(uri) if uri.scheme() != Scheme::Other => Judgement::HandUp,
+        _ => Judgement::Answer(400, Vec::new()),
+    }
+}
+
+/// Whether we can read the body: none, SDP, or parts of which one may be SDP, not encoded.
+fn readable(request: &Message) -> bool {
+    if request.body().is_empty() {
+        return true;
+    }
+    let encoded = request
+        .header(HeaderName::ContentEncoding)
+        .is_some_and(|value| !value.eq_ignore_ascii_case("identity"));
+    let kind = request.header(HeaderName::ContentType).unwrap_or_default().to_ascii_lowercase();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    !encoded && (essence == "application/sdp" || essence.starts_with("multipart/"))
+}
+
+/// RFC 3261 §11.2.
+fn capabilities() -> Vec<Header> {
+    let fields =
+        [(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp"), (HeaderName::Supported, "")];
+    fields.into_iter().map(|(name, value)| Header::new(name, value)).collect()
+}

@@ -1,0 +1,273 @@
+//! The caller's INVITE: from its first datagram to the answer, refusal or CANCEL (RFC 3261 §13.2, §9.1, §22).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Failure, OutgoingInvite, Phase, Session, SessionEvent, refusal};
+use crate::sip::auth::DigestClient;
+use crate::sip::dialog::{Dialog, via};
+use crate::sip::message::{HeaderName, Message, Method};
+use crate::sip::transaction::{ClientInvite, Fired};
+use crate::sip::{ALLOW, SessionSeed, branch};
+
+/// The most INVITEs of one call: the first, and one for each challenge.
+const MAX_ATTEMPTS: usize = 6;
+/// The most callees whose 2xx is acknowledged; further forks are ignored.
+const MAX_FORKS: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Calling {
+    transaction: ClientInvite,
+    /// Refused with a challenge; they still repeat ACKs.
+    refused: Vec<ClientInvite>,
+    cancel: Cancel,
+    trying_told: bool,
+    /// The last SDP of a provisional response, with the callee's tag.
+    early: Option<(String, Vec<u8>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cancel {
+    No,
+    /// Waits for a provisional response (RFC 3261 §9.1).
+    Wanted,
+    /// Sent; at this time we stop waiting for the final response.
+    Sent(Instant),
+}
+
+impl Calling {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let transactions =
+            self.refused.iter().chain([&self.transaction]).filter_map(ClientInvite::poll_timeout).min();
+        match self.cancel {
+            Cancel::Sent(give_up) if self.transaction.is_proceeding() => {
+                Some(transactions.map_or(give_up, |at| at.min(give_up)))
+            }
+            _ => transactions,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.refused.iter().chain([&self.transaction]).all(ClientInvite::is_terminated)
+    }
+}
+
+impl Session {
+    /// Starts an outgoing call; the INVITE is the first output.
+    pub fn invite(now: Instant, seed: SessionSeed, invite: OutgoingInvite) -> Self {
+        let OutgoingInvite { destination, local, timing, credentials, .. } = invite.clone();
+        let contact = invite.contact.clone();
+        let mut session =
+            Self::new(seed, local, contact, timing, DigestClient::new(credentials), Phase::Inviting);
+        let request = session.first_invite(invite);
+        session.start_invite(now, request, destination);
+        session
+    }
+
+    fn first_invite(&mut self, invite: OutgoingInvite) -> Message {
+        let mut request = Message::request(Method::Invite, invite.target);
+        request.push(HeaderName::Via, &via(self.local, &branch(&mut self.rng)));
+        request.push(HeaderName::MaxForwards, "70");
+        request.push(HeaderName::From, &format!("{};tag={}", invite.from, self.seed.local_tag));
+        request.push(HeaderName::To, &invite.to.to_string());
+        request.push(HeaderName::CallId, &self.seed.call_id);
+        request.push(HeaderName::CSeq, "1 INVITE");
+        request.push(HeaderName::Contact, &format!("<{}>", self.contact));
+        if !self.seed.user_agent.is_empty() {
+            request.push(HeaderName::UserAgent, &self.seed.user_agent);
+        }
+        request.push(HeaderName::Allow, ALLOW);
+        request.push(HeaderName::Supported, "");
+        request.push(HeaderName::Accept, "application/sdp");
+        invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
+        request.set_body(Some(("application/sdp", &invite.sdp_offer)));
+        request
+    }
+
+    fn start_invite(&mut self, now: Instant, request: Message, destination: SocketAddr) {
+        let (transaction, transmit) = ClientInvite::new(now, request, destination, self.timing);
+        match &mut self.calling {
+            Some(calling) => calling.refused.push(std::mem::replace(&mut calling.transaction, transaction)),
+            None => {
+                let refused = Vec::new();
+                self.calling = Some(Calling {
+                    transaction,
+                    refused,
+                    cancel: Cancel::No,
+                    trying_told: false,
+                    early: None,
+                });
+            }
+        }
+        self.send(transmit);
+    }
+
+    /// Gives up before the answer. When the answer crosses the CANCEL, it is acknowledged and hung up. Without effect on a
+    /// call that is answered (then use [`Self::hang_up`]) or over.
+    pub fn cancel(&mut self, now: Instant) {
+        if self.phase == Phase::Inviting
+            && let Some(calling) = &mut self.calling
+            && calling.cancel == Cancel::No
+        {
+            calling.cancel = Cancel::Wanted;
+            self.send_cancel(now);
+        }
+    }
+
+    fn send_cancel(&mut self, now: Instant) {
+        let limit = now + self.timing.transaction_limit();
+        let Some(calling) = &mut self.calling else { return };
+        if calling.cancel == Cancel::Wanted && calling.transaction.is_proceeding() {
+            calling.cancel = Cancel::Sent(limit);
+            let (cancel, destination) = (calling.transaction.cancel(), calling.transaction.destination());
+            self.start_request(now, cancel, destination);
+        }
+    }
+
+    pub(super) fn handle_invite_response(&mut self, now: Instant, response: &Message) {
+        let Some(calling) = &mut self.calling else { return };
+        if let Some(old) = calling.refused.iter_mut().find(|old| old.matches(response)) {
+            if let Some(ack) = old.handle_response(now, response).transmit {
+                self.send(ack);
+            }
+            return;
+        }
+        if !calling.transaction.matches(response) {
+            return;
+        }
+        let taken = calling.transaction.handle_response(now, response);
+        let status = response.status().unwrap_or_default();
+        if let Some(ack) = taken.transmit {
+            self.send(ack);
+        }
+        match status {
+            // Also after Timer M: a 2xx that still comes lacks its ACK.
+            200..300 => self.take_answer(now, response),
+            _ if !taken.pass => {}
+            100..200 => self.take_provisional(now, status, response),
+            _ => self.take_refusal(now, status, response),
+        }
+    }
+
+    fn take_provisional(&mut self, now: Instant, status: u16, response: &Message) {
+        self.send_cancel(now);
+        let Some(calling) = self.calling.as_mut().filter(|_| self.phase == Phase::Inviting) else { return };
+        if calling.cancel != Cancel::No {
+            return;
+        }
+        if status == 100 {
+            if !std::mem::replace(&mut calling.trying_told, true) {
+                self.tell(SessionEvent::Trying);
+            }
+            return;
+        }
+        let early = response.sdp().map(|sdp| (response.to_tag().unwrap_or_default(), sdp.to_vec()));
+        let fresh = early.filter(|early| calling.early.as_ref() != Some(early));
+        if let Some(early) = &fresh {
+            calling.early = Some(early.clone());
+        }
+        self.tell(SessionEvent::Ringing { status });
+        if let Some((_, sdp)) = fresh {
+            self.tell(SessionEvent::EarlyMedia { sdp });
+        }
+    }
+
+    /// RFC 3261 §13.2.2.4: every 2xx gets an ACK; the first makes the call, others (forks) are hung up.
+    fn take_answer(&mut self, now: Instant, response: &Message) {
+        let tag = response.to_tag().unwrap_or_default();
+        if let Some((_, ack)) = self.acks.iter().find(|(known, _)| *known == tag) {
+            let ack = ack.clone();
+            self.send(ack);
+            return;
+        }
+        let Some(calling) = self.calling.as_ref().filter(|_| self.acks.len() < MAX_FORKS) else { return };
+        let invite = calling.transaction.request();
+        let destination = calling.transaction.destination();
+        let Some(dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
+        let mut ack = dialog.ack(invite, &branch(&mut self.rng));
+        ack.set_body(None);
+        let ack = crate::sip::Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
+        let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
+        let cancelled = calling.cancel != Cancel::No;
+        self.acks.push((tag, ack.clone()));
+        self.send(ack);
+        self.auth.accepted();
+        if self.phase == Phase::Inviting && !cancelled {
+            self.phase = Phase::Established;
+            self.dialog = Some(dialog);
+            let sdp = response.sdp().map(<[u8]>::to_vec).or(early);
+            self.tell(SessionEvent::Answered { sdp });
+            return;
+        }
+        // A fork, or the answer crossed our CANCEL.
+        self.send_bye(now, dialog, None);
+        self.fail_if_inviting(Failure::Cancelled);
+    }
+
+    fn fail_if_inviting(&mut self, failure: Failure) {
+        if self.phase == Phase::Inviting {
+            self.fail(failure);
+        }
+    }
+
+    fn take_refusal(&mut self, now: Instant, status: u16, response: &Message) {
+        let Some(calling) = &self.calling else { return };
+        let cancelled = calling.cancel != Cancel::No;
+        let failure = match status {
+            401 | 407 if cancelled => Failure::Cancelled,
+            401 | 407 => {
+                let attempts = calling.refused.len() + 1;
+                let worthwhile = attempts < MAX_ATTEMPTS && self.auth.take_challenges(response);
+                if worthwhile && self.phase == Phase::Inviting {
+                    return self.retry_invite(now);
+                }
+                Failure::Unauthorized
+            }
+            487 if cancelled => Failure::Cancelled,
+            _ => refusal(response),
+        };
+        self.fail_if_inviting(failure);
+    }
+
+    /// The same INVITE with credentials, the next sequence number and a new branch (RFC 3261 §22.2, §8.1.3.5).
+    fn retry_invite(&mut self, now: Instant) {
+        let Some(calling) = &self.calling else { return };
+        let mut request = calling.transaction.request().clone();
+        let destination = calling.transaction.destination();
+        let number = request.cseq().map_or(1, |cseq| cseq.number + 1);
+        request.set(HeaderName::CSeq, &format!("{number} INVITE"));
+        request.set(HeaderName::Via, &via(self.local, &branch(&mut self.rng)));
+        self.auth.authorize(&mut request, &mut self.rng);
+        self.start_invite(now, request, destination);
+    }
+
+    pub(super) fn time_calling(&mut self, now: Instant) {
+        let mut again = Vec::new();
+        let mut failure = None;
+        if let Some(calling) = &mut self.calling {
+            let cancelled = calling.cancel != Cancel::No;
+            for invite in calling.refused.iter_mut().chain([&mut calling.transaction]) {
+                while invite.poll_timeout().is_some_and(|at| at <= now) {
+                    match invite.handle_timeout(now) {
+                        Fired::Send(transmit) => again.push(transmit),
+                        Fired::TimedOut => {
+                            failure = Some(if cancelled { Failure::Cancelled } else { Failure::Timeout });
+                        }
+                        Fired::Nothing => {}
+                    }
+                }
+            }
+            if let Cancel::Sent(give_up) = calling.cancel
+                && give_up <= now
+                && calling.transaction.is_proceeding()
+            {
+                calling.transaction.terminate();
+                failure = Some(Failure::Cancelled);
+            }
+        }
+        again.into_iter().for_each(|transmit| self.send(transmit));
+        if let Some(failure) = failure {
+            self.fail_if_inviting(failure);
+        }
+    }
+}

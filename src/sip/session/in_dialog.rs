@@ -1,0 +1,148 @@
+//! Requests other than INVITE within the call: our CANCEL and BYE, their BYE, OPTIONS, INFO and the unknown.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, unsupported};
+use crate::sip::branch;
+use crate::sip::dialog::Dialog;
+use crate::sip::message::{Header, HeaderName, Message, Method};
+use crate::sip::transaction::{ClientNonInvite, Fired, ServerKey, ServerNonInvite};
+
+/// A CANCEL or BYE of ours.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) transaction: ClientNonInvite,
+    /// What a challenged BYE needs to be sent again; taken when it is.
+    retry: Option<(Dialog, Option<String>)>,
+}
+
+impl Session {
+    /// Starts a request that is not sent again when challenged.
+    pub(super) fn start_request(&mut self, now: Instant, request: Message, destination: SocketAddr) {
+        let (transaction, transmit) = ClientNonInvite::new(now, request, destination, self.timing);
+        self.requests.push(Request { transaction, retry: None });
+        self.send(transmit);
+    }
+
+    pub(super) fn send_bye(&mut self, now: Instant, mut dialog: Dialog, reason: Option<&str>) {
+        let mut bye = dialog.request(Method::Bye, &branch(&mut self.rng));
+        if !self.seed.user_agent.is_empty() {
+            bye.push(HeaderName::UserAgent, &self.seed.user_agent);
+        }
+        if let Some(reason) = reason {
+            bye.push(HeaderName::Reason, reason);
+        }
+        self.auth.authorize(&mut bye, &mut self.rng);
+        bye.set_body(None);
+        let (transaction, transmit) = ClientNonInvite::new(now, bye, dialog.destination(), self.timing);
+        self.requests.push(Request { transaction, retry: Some((dialog, reason.map(str::to_owned))) });
+        self.send(transmit);
+    }
+
+    pub(super) fn handle_request_response(&mut self, now: Instant, response: &Message) {
+        let Some(request) = self.requests.iter_mut().find(|request| request.transaction.matches(response))
+        else {
+            return;
+        };
+        let taken = request.transaction.handle_response(now, response);
+        let challenged = matches!(response.status(), Some(401 | 407));
+        if taken.pass
+            && challenged
+            && let Some((dialog, reason)) = request.retry.take()
+            && self.requests.len() < MAX_TRANSACTIONS
+            && self.auth.take_challenges(response)
+        {
+            self.send_bye(now, dialog, reason.as_deref());
+        }
+    }
+
+    pub(super) fn time_requests(&mut self, now: Instant) {
+        let mut again = Vec::new();
+        for request in &mut self.requests {
+            while request.transaction.poll_timeout().is_some_and(|at| at <= now) {
+                // A BYE or CANCEL that nobody answers: the call is over all the same (RFC 3261 §15.1.1).
+                if let Fired::Send(transmit) = request.transaction.handle_timeout(now) {
+                    again.push(transmit);
+                }
+            }
+        }
+        again.into_iter().for_each(|transmit| self.send(transmit));
+    }
+
+    /// Answers a request once; its retransmissions get the same answer.
+    pub(super) fn serve(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        request: &Message,
+        status: u16,
+        headers: &[Header],
+    ) {
+        let key = ServerKey::of(request);
+        if let Some(known) = self.served.iter().find(|served| *served.key() == key) {
+            let transmit = known.handle_retransmission();
+            self.send(transmit);
+            return;
+        }
+        if self.served.len() >= MAX_TRANSACTIONS {
+            return;
+        }
+        let mut response = self.respond_to(request, source, status);
+        headers.iter().for_each(|header| response.push_header(header.clone()));
+        response.set_body(None);
+        let (transaction, transmit) = ServerNonInvite::new(now, request, source, &response, self.timing);
+        self.served.push(transaction);
+        self.send(transmit);
+    }
+
+    pub(super) fn handle_in_dialog(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        method: &Method,
+        request: &Message,
+    ) {
+        let key = ServerKey::of(request);
+        let known = self.served.iter().any(|served| *served.key() == key);
+        if known {
+            return self.serve(now, source, request, 200, &[]);
+        }
+        let (status, header) = self.judge(method, request);
+        self.serve(now, source, request, status, header.as_slice());
+        if *method == Method::Bye && status == 200 {
+            self.take_bye(now, request);
+        }
+    }
+
+    /// The status that a new request in the call gets.
+    fn judge(&mut self, method: &Method, request: &Message) -> (u16, Option<Header>) {
+        let tag = request.from_tag().unwrap_or_default();
+        let Some(dialog) = self.dialog.as_mut().filter(|dialog| dialog.remote_tag() == tag) else {
+            return (481, None);
+        };
+        if !dialog.take_cseq(request.cseq().map(|cseq| cseq.number).unwrap_or_default()) {
+            return (500, None);
+        }
+        if let Some(names) = unsupported(request) {
+            return (420, Some(Header::new(HeaderName::Unsupported, &names)));
+        }
+        match method {
+            Method::Bye | Method::Options | Method::Info => (200, None),
+            Method::Other(_) => (501, None),
+            _ => (405, None),
+        }
+    }
+
+    fn take_bye(&mut self, now: Instant, request: &Message) {
+        // The other side has hung up, so our 2xx needs no ACK and our BYE, if one waited, is superfluous.
+        self.unacked = None;
+        self.answer_finally(now, 487, &[]);
+        if self.phase == Phase::Ringing {
+            self.fail(Failure::Cancelled);
+        } else {
+            self.end(Side::Remote, request.header(HeaderName::Reason).map(|reason| reason.into_owned()));
+        }
+        self.dialog = None;
+    }
+}

@@ -1,0 +1,279 @@
+//! Endpoints that talk through a link which loses, doubles, delays and reorders datagrams, all from one seed.
+//!
+//! Time jumps to the next thing that is due: a datagram's arrival, a timer, or what a party planned.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use callahead::pii::Secret;
+use callahead::sip::auth::{Challenger, Credentials, Verdict};
+use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use callahead::sip::message::{Address, Uri};
+use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
+use callahead::sip::transaction::Timing;
+use callahead::sip::{SessionId, Transmit};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// What a party does with its session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Act {
+    Ring,
+    EarlyMedia,
+    Accept,
+    Reject(u16),
+    HangUp,
+    Cancel,
+    AnswerOffer,
+}
+
+/// What a callee does with a call, and when, counted from the INVITE; and when either side hangs up, counted from the answer.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    pub on_incoming: Vec<(Duration, Act)>,
+    pub on_answer: Vec<(Duration, Act)>,
+    /// Lives with the caller, counted from the INVITE.
+    pub on_start: Vec<(Duration, Act)>,
+}
+
+pub struct Party {
+    pub address: SocketAddr,
+    pub endpoint: Endpoint,
+    pub sessions: HashMap<SessionId, Session>,
+    pub events: Vec<(SessionId, SessionEvent)>,
+    pub script: Script,
+    /// Asked one after the other.
+    pub challengers: Vec<Challenger>,
+    /// Deaf: nothing arrives.
+    pub deaf: bool,
+}
+
+impl Party {
+    pub fn new(address: &str, seed: u64, script: Script) -> Self {
+        let config = EndpointConfig {
+            user_agent: "link/1".into(),
+            accept: Accept::All,
+            incoming: true,
+            registrar: false,
+            max_sessions: 100,
+        };
+        Self {
+            address: address.parse().unwrap(),
+            endpoint: Endpoint::new(config, seed),
+            sessions: HashMap::new(),
+            events: Vec::new(),
+            script,
+            challengers: Vec::new(),
+            deaf: false,
+        }
+    }
+
+    pub fn finished(&self) -> bool {
+        let finished = self.events.iter().filter(|(_, event)| *event == SessionEvent::Finished).count();
+        self.sessions.is_empty() && finished > 0
+    }
+}
+
+/// How bad the link is.
+#[derive(Debug, Clone, Copy)]
+pub struct Weather {
+    pub loss: f64,
+    pub duplication: f64,
+    pub delay: (u64, u64),
+}
+
+pub struct Link {
+    pub now: Instant,
+    pub start: Instant,
+    pub parties: Vec<Party>,
+    pub lost: usize,
+    weather: Weather,
+    rng: StdRng,
+    flying: Vec<(Instant, SocketAddr, Transmit)>,
+    agenda: Vec<(Instant, usize, SessionId, Act)>,
+}
+
+impl Link {
+    pub fn new(seed: u64, weather: Weather, parties: Vec<Party>) -> Self {
+        let now = Instant::now();
+        let rng = StdRng::seed_from_u64(seed);
+        Self { now, start: now, parties, lost: 0, weather, rng, flying: Vec::new(), agenda: Vec::new() }
+    }
+
+    /// Party 0 calls party 1.
+    pub fn call(&mut self, password: Option<&str>) -> SessionId {
+        let (caller, callee) = (self.parties[0].address, self.parties[1].address);
+        let uri = |user: &str, host: SocketAddr| Uri::parse(&format!("sip:{user}@{host}")).unwrap();
+        let seed = self.parties[0].endpoint.connect();
+        let id = seed.id;
+        let credentials =
+            |password: &str| Credentials { username: "ada".into(), password: Secret::new(password) };
+        let invite = OutgoingInvite {
+            target: uri("bob", callee),
+            from: Address::new(uri("ada", caller)).with_display("Ada \"A\""),
+            to: Address::new(uri("bob", callee)),
+            contact: uri("ada", caller),
+            destination: callee,
+            local: caller,
+            credentials: password.map(credentials),
+            sdp_offer: b"offer".to_vec(),
+            extra_headers: Vec::new(),
+            timing: Timing::default(),
+        };
+        let session = Session::invite(self.now, seed, invite);
+        self.parties[0].sessions.insert(id, session);
+        let plans = self.parties[0].script.on_start.clone();
+        self.plan(0, id, &plans);
+        self.drain(0, id);
+        id
+    }
+
+    /// Runs until nothing is left to happen. Panics when that does not end.
+    pub fn run(&mut self) {
+        for _ in 0..20_000 {
+            let timers = self
+                .parties
+                .iter()
+                .flat_map(|party| party.sessions.values().filter_map(Session::poll_timeout));
+            let flights = self.flying.iter().map(|(at, ..)| *at);
+            let plans = self.agenda.iter().map(|(at, ..)| *at);
+            let Some(next) = timers.chain(flights).chain(plans).min() else { return };
+            assert!(next < self.start + Duration::from_secs(600), "the call goes on for ever");
+            self.now = self.now.max(next);
+            self.step();
+        }
+        panic!("something never settles");
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(at) = self.flying.iter().position(|(at, ..)| *at <= now) {
+            let (_, source, transmit) = self.flying.remove(at);
+            self.arrive(source, transmit);
+        }
+        while let Some(at) = self.agenda.iter().position(|(at, ..)| *at <= now) {
+            let (_, party, id, act) = self.agenda.remove(at);
+            self.act(party, id, act);
+        }
+        for party in 0..self.parties.len() {
+            let due = |session: &Session| session.poll_timeout().is_some_and(|at| at <= now);
+            let sessions = self.parties[party].sessions.iter();
+            let mut due: Vec<SessionId> =
+                sessions.filter(|(_, session)| due(session)).map(|(id, _)| *id).collect();
+            due.sort();
+            for id in due {
+                self.parties[party].sessions.get_mut(&id).unwrap().handle_timeout(now);
+                self.drain(party, id);
+            }
+        }
+    }
+
+    fn arrive(&mut self, source: SocketAddr, transmit: Transmit) {
+        let Some(at) = self.parties.iter().position(|party| party.address == transmit.destination) else {
+            return;
+        };
+        let now = self.now;
+        let party = &mut self.parties[at];
+        if party.deaf {
+            return;
+        }
+        match party.endpoint.handle_datagram(now, source, transmit.destination, &transmit.bytes) {
+            Received::Session(id, message) => {
+                if let Some(session) = party.sessions.get_mut(&id) {
+                    session.handle_message(now, source, *message);
+                    self.drain(at, id);
+                }
+            }
+            Received::Incoming(call) => self.incoming(at, *call),
+            Received::Reply(reply) => self.fly(transmit.destination, reply),
+            Received::Registration(..) | Received::Request(_) => panic!("nobody registers here"),
+            Received::Dropped(_) => {}
+        }
+    }
+
+    fn incoming(&mut self, at: usize, call: IncomingCall) {
+        let now = self.now;
+        let party = &mut self.parties[at];
+        let id = call.seed.id;
+        let know = |user: &str| (user == "ada").then(|| Secret::new("secret"));
+        let refusal =
+            party.challengers.iter_mut().find_map(|one| match one.verify(now, &call.request, know) {
+                Verdict::Accepted { .. } => None,
+                Verdict::Challenge(fields) | Verdict::Wrong(fields) => Some((one.status(), fields)),
+            });
+        let contact = Uri::parse(&format!("sip:bob@{}", party.address)).unwrap();
+        let mut session = Session::incoming(now, call, contact, Timing::default());
+        if let Some((status, fields)) = &refusal {
+            session.reject(now, *status, fields);
+        }
+        party.sessions.insert(id, session);
+        if refusal.is_none() {
+            let plans = self.parties[at].script.on_incoming.clone();
+            self.plan(at, id, &plans);
+        }
+        self.drain(at, id);
+    }
+
+    fn plan(&mut self, party: usize, id: SessionId, plans: &[(Duration, Act)]) {
+        self.agenda.extend(plans.iter().map(|(after, act)| (self.now + *after, party, id, *act)));
+    }
+
+    fn act(&mut self, party: usize, id: SessionId, act: Act) {
+        let now = self.now;
+        let Some(session) = self.parties[party].sessions.get_mut(&id) else { return };
+        match act {
+            Act::Ring => session.ring(now, 180, None),
+            Act::EarlyMedia => session.ring(now, 183, Some(b"early")),
+            Act::Accept => session.accept(now, b"answer"),
+            Act::Reject(status) => session.reject(now, status, &[]),
+            Act::HangUp => session.hang_up(now, Some("Q.850;cause=16")),
+            Act::Cancel => session.cancel(now),
+            Act::AnswerOffer => session.answer_offer(now, b"reanswer"),
+        }
+        self.drain(party, id);
+    }
+
+    fn drain(&mut self, party: usize, id: SessionId) {
+        let source = self.parties[party].address;
+        loop {
+            let session = self.parties[party].sessions.get_mut(&id);
+            let Some(output) = session.and_then(Session::poll_output) else { return };
+            match output {
+                SessionOutput::Transmit(transmit) => self.fly(source, transmit),
+                SessionOutput::Event(event) => self.told(party, id, event),
+            }
+        }
+    }
+
+    fn told(&mut self, party: usize, id: SessionId, event: SessionEvent) {
+        self.parties[party].events.push((id, event.clone()));
+        match event {
+            SessionEvent::Answered { .. } | SessionEvent::Acknowledged { .. } => {
+                let plans = self.parties[party].script.on_answer.clone();
+                self.plan(party, id, &plans);
+            }
+            SessionEvent::Offer { .. } => {
+                self.plan(party, id, &[(Duration::from_millis(50), Act::AnswerOffer)])
+            }
+            SessionEvent::Finished => {
+                self.parties[party].sessions.remove(&id);
+                self.parties[party].endpoint.remove(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn fly(&mut self, source: SocketAddr, transmit: Transmit) {
+        let copies = 1 + usize::from(self.rng.random_bool(self.weather.duplication));
+        for _ in 0..copies {
+            if self.rng.random_bool(self.weather.loss) {
+                self.lost += 1;
+                continue;
+            }
+            let delay =
+                Duration::from_millis(self.rng.random_range(self.weather.delay.0..=self.weather.delay.1));
+            self.flying.push((self.now + delay, source, transmit.clone()));
+        }
+    }
+}
