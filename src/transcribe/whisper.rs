@@ -69,7 +69,7 @@ impl Whisper {
         Ok(Self { context, state, name: model::name_of(path) })
     }
 
-    /// Transcribes the stretches `ranges` of `samples` ([`RATE`], -1 to 1), each by itself; the whole when there are none.
+    /// Transcribes what is spoken in the stretches `ranges` of `samples` ([`RATE`], -1 to 1), each by itself; the whole when there are none.
     /// `language` is a code such as `en` or `de-CH`; empty means English.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Whisper {
         let mut tokens = Vec::new();
         for stretch in stretches(samples.len(), ranges) {
             let clip = samples.get(stretch.clone()).unwrap_or_default();
-            if let Some(speech) = vad::speech(clip) {
+            for speech in vad::speech(clip) {
                 let offset = stretch.start + speech.start;
                 let heard = self.clip(clip.get(speech).unwrap_or_default(), &language)?;
                 tokens.extend(heard.tokens(offset));
