@@ -259,7 +259,10 @@ mod tests {
         let range = |start_ms, end_ms| Range { start_ms, end_ms };
         assert_eq!(stretches(16_000, &[]).first(), Some(&(0..16_000)));
         assert_eq!(stretches(16_000, &[range(250, 500), range(900, 5000)]), [4000..8000, 14_400..16_000]);
-        assert_eq!(stretches(16_000, &[range(2000, 3000), range(500, 500), range(u64::MAX, u64::MAX)]), Vec::<std::ops::Range<usize>>::new());
+        assert_eq!(
+            stretches(16_000, &[range(2000, 3000), range(500, 500), range(u64::MAX, u64::MAX)]),
+            Vec::<std::ops::Range<usize>>::new()
+        );
     }
 
     fn heard(ids: &[i32], log: f32) -> Heard {
