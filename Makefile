@@ -1,7 +1,7 @@
 # Callahead's two commands are `make demo` and `make test`; both install what they need on Debian or Ubuntu with Rust.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench packages-build packages-test model page-tools fmt help
+.PHONY: demo test bench packages-build packages-test help
 
 # Continuous integration keeps what is slow to make outside the checkout, so that the next run finds it.
 ifeq ($(CI),true)
@@ -26,22 +26,20 @@ endef
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: packages-build model ## practice trunk, engine, five customers called, a live table, the page (CI=1 checks and exits)
+demo: packages-build ## practice trunk, engine, five customers called, a live table, the page (CI=1 checks and exits)
 	cargo build --release --locked
+	$(TARGET)/release/callahead model fetch base
 	$(TARGET)/release/callahead demo $(if $(filter 1 true,$(CI)),--ci)
 
-test: packages-test model page-tools ## every test: unit, real peers, real speech, a real browser
-	cargo test --locked --no-fail-fast -- --format=pretty
+test: packages-test ## every test: unit, real peers, real speech, a real browser
+	cargo build --locked
+	$(TARGET)/debug/callahead model fetch base
+	cargo test --locked --no-fail-fast
 
-bench: packages-test model ## figures, with ratios to the peers that were measured on the same work
+bench: packages-test ## figures, with ratios to the peers that were measured on the same work
+	cargo build --release --locked
+	$(TARGET)/release/callahead model fetch base
 	cargo bench --locked
-
-# The model command is the product's own; the dev build serves tests, so that `make test` needs no release build.
-model:
-	$(if $(filter demo,$(MAKECMDGOALS)),cargo run --release --locked --quiet --,cargo run --locked --quiet --) model fetch base
-
-page-tools:
-	@cd tests/page && [ -d node_modules/playwright-core ] || npm ci --silent --no-audit --no-fund --prefix tests/page
 
 packages-build:
 	$(call install,$(BUILD_PACKAGES))

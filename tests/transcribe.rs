@@ -212,7 +212,10 @@ async fn a_job_becomes_a_stored_transcript() {
     let transcript = transcripts::of_recording(&store, id).await.unwrap().unwrap();
     assert_eq!(transcript.state, TranscriptState::Done);
     assert_eq!(wer::compare(&prompt.text, transcript.text.reveal()).errors, 0);
-    assert_eq!((transcript.language.as_deref(), transcript.model.as_deref()), (Some("en"), Some("base")));
+    assert_eq!(
+        (transcript.language.as_deref(), transcript.model.as_deref()),
+        (Some("en"), Some("base-q8_0"))
+    );
     assert!(transcript.words[0].start_ms >= 900, "{:?}", transcript.words);
     assert_eq!(jobs::open(&store, jobs::TRANSCRIBE).await.unwrap(), 0);
 }

@@ -152,7 +152,7 @@ fn shipped_plans_come_to_their_outcomes() {
 #[test]
 fn the_first_words_say_who_calls_and_when_they_come() {
     let (_, said) = call(&shipped("delivery-confirm"), "en-GB", |_| Some(Event::Digit('1')));
-    let greeting = "Hello Ada, this is Riverside Depot. Your parcel will arrive today at about two thirty in the afternoon.";
+    let greeting = "Hello Ada, this is Riverside Depot on a recorded line. Your parcel will arrive today at about two thirty in the afternoon.";
     assert_eq!(said[0], greeting);
     let (_, said) = call(&shipped("delivery-confirm"), "es-MX", |_| Some(Event::Digit('1')));
     assert!(said[0].ends_with("llegará hoy sobre las dos y media de la tarde."), "{}", said[0]);

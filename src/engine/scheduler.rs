@@ -11,7 +11,7 @@ use super::Engine;
 use super::attempt;
 use super::trunks::Line;
 use crate::route::Full;
-use crate::store::{StoreError, calls};
+use crate::store::{StoreError, calls, events};
 
 /// How often the store is looked at when nobody wakes us: the command line adds calls from another process.
 const LOOK: Duration = Duration::from_millis(500);
@@ -25,11 +25,15 @@ const WAIT: SignedDuration = SignedDuration::from_secs(60);
 /// How often calls whose delivery has passed are closed.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
+/// How often old events are removed, and how long they are kept for readers who come back.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// Runs until the engine stops; then waits for the attempts under way.
 pub async fn run(engine: Arc<Engine>) {
     let mut stop = engine.stop.subscribe();
     let mut attempts = JoinSet::new();
-    let mut expired_at = Instant::now();
+    let (mut expired_at, mut pruned_at) = (Instant::now(), Instant::now());
     loop {
         if !engine.is_draining()
             && let Err(error) = look(&engine, &mut attempts).await
@@ -39,6 +43,12 @@ pub async fn run(engine: Arc<Engine>) {
         if expired_at.elapsed() >= EXPIRE_EVERY {
             expired_at = Instant::now();
             expire(&engine).await;
+        }
+        if pruned_at.elapsed() >= PRUNE_EVERY {
+            pruned_at = Instant::now();
+            if let Err(error) = events::prune(&engine.store, Timestamp::now(), KEEP_EVENTS).await {
+                error!(%error, "old events could not be removed");
+            }
         }
         tokio::select! {
             () = engine.wake.notified() => {}

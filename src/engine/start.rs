@@ -122,6 +122,9 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         sockets_stop,
     });
     put_right(&engine).await?;
+    if store::users::list(&store).await?.is_empty() {
+        warn!("nobody can sign in yet: callahead user add NAME --role admin");
+    }
     let http = listener.local_addr().map_err(|source| StartError::Folder { path: data, source })?;
     let tasks = spawn(&engine, listener, models, instance).await;
     Ok(Running { engine, tasks, instance, http })

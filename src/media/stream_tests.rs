@@ -1,3 +1,5 @@
+//! Made timelines in, packets, events and taps out; time is made as well.
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -11,15 +11,14 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::journal::{Entry, Reader, hash_file};
-use super::recorder::sync;
+use super::recorder::{free_bytes, sync};
+use super::tap::LONGEST;
 use super::{FinishedRecording, RecordError};
 use crate::audio::RATE;
 use crate::media::Side;
 
 /// Samples of the timeline held back for frames that come out of order: 20 s.
 const WINDOW: usize = 20 * RATE as usize;
-/// Positions beyond a day are none of ours.
-const LONGEST: u64 = 24 * 3600 * RATE as u64;
 
 /// Finishes the journal at `journal` into a WAV file beside it and removes the journal. Both may run again after a
 /// crash at any point: the result is the same.
@@ -36,17 +35,19 @@ pub fn finish(journal: &Path) -> Result<FinishedRecording, RecordError> {
     };
     let reader = Reader::open(file).map_err(error())?;
     let mut reader = reader.ok_or_else(|| RecordError::NotAJournal(journal.into()))?;
+    let directory = journal.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
     let path = journal.with_extension("wav");
     let partial = journal.with_extension("wav.partial");
     let written = write_wav(&mut reader, &partial).map_err(|failure| {
         // Half a file would only take the space that the next try needs; `failure` is the error to report.
+        let half = fs::metadata(&partial).map_or(0, |half| half.len());
         let _ = fs::remove_file(&partial);
-        RecordError::io(&partial)(failure)
+        // A byte of the journal is a sample of one side; in the file it takes two, and two more for the other's silence.
+        refused(directory, &partial, half.max(length.saturating_mul(4)), failure)
     })?;
     let bytes = written.file.metadata().map_err(RecordError::io(&partial))?.len();
     fs::rename(&partial, &path).map_err(RecordError::io(&path))?;
-    let directory = journal.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
     sync(directory).map_err(RecordError::io(directory))?;
     fs::remove_file(journal).map_err(error())?;
     drop(lock);
@@ -60,6 +61,16 @@ pub fn finish(journal: &Path) -> Result<FinishedRecording, RecordError> {
         gaps: written.gaps,
         sha256: written.sha256,
     })
+}
+
+/// Why the WAV file cannot be written: a full disk by its name, so that the admin reads what to do about it.
+pub(super) fn refused(directory: &Path, partial: &Path, needed: u64, failure: io::Error) -> RecordError {
+    match (failure.kind(), free_bytes(directory)) {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, Ok(free)) => {
+            RecordError::NoSpace { free, needed, path: directory.into() }
+        }
+        _ => RecordError::io(partial)(failure),
+    }
 }
 
 struct Written {

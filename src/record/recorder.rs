@@ -163,10 +163,15 @@ fn lost(shared: &Shared) -> u64 {
     shared.overrun.load(Relaxed) + shared.unwritten.load(Relaxed)
 }
 
-fn check_space(directory: &Path, needed: u64) -> Result<(), RecordError> {
+/// Bytes of the directory's file system that are free to us.
+pub(super) fn free_bytes(directory: &Path) -> Result<u64, RecordError> {
     let statistics = nix::sys::statvfs::statvfs(directory)
         .map_err(|errno| RecordError::Io { path: directory.into(), source: errno.into() })?;
-    let free = statistics.blocks_available().saturating_mul(statistics.fragment_size());
+    Ok(statistics.blocks_available().saturating_mul(statistics.fragment_size()))
+}
+
+fn check_space(directory: &Path, needed: u64) -> Result<(), RecordError> {
+    let free = free_bytes(directory)?;
     if free < needed {
         return Err(RecordError::NoSpace { free, needed, path: directory.into() });
     }

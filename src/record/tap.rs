@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rtrb::Producer;
 
-use crate::audio::{Codec, FRAME};
+use crate::audio::{Codec, FRAME, RATE};
 use crate::media::Side;
 
 /// Frames of both sides that may wait for the recorder: 2.5 s.
 pub(super) const RING: usize = 256;
+
+/// A recording ends after a day; what lies beyond, in samples, is dropped and counted.
+pub(super) const LONGEST: u64 = 24 * 3600 * RATE as u64;
 
 /// One side's 20 ms or less.
 #[derive(Clone, Copy)]
@@ -26,7 +29,7 @@ pub(super) struct Frame {
 pub(super) struct Shared {
     /// The recording's clock in 8 kHz samples.
     pub clock: AtomicU64,
-    /// Frames that found the ring full.
+    /// Frames that found the ring full, or lie beyond [`LONGEST`].
     pub overrun: AtomicU64,
     /// Frames that the disk did not take.
     pub unwritten: AtomicU64,
@@ -46,10 +49,10 @@ impl crate::media::Tap for Tap {
         for piece in payload.chunks(FRAME) {
             let mut frame = Frame { side, codec, length: piece.len() as u8, position, payload: [0; FRAME] };
             frame.payload[..piece.len()].copy_from_slice(piece);
-            if self.frames.push(frame).is_err() {
+            position = position.saturating_add(piece.len() as u64);
+            if position > LONGEST || self.frames.push(frame).is_err() {
                 self.shared.overrun.fetch_add(1, Relaxed);
             }
-            position += piece.len() as u64;
         }
     }
 

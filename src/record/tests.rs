@@ -1,3 +1,5 @@
+//! Journals that are cut, damaged, killed and full, and what is finished from them.
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -205,8 +207,47 @@ fn a_nearly_full_disk_is_refused_by_name() {
     assert!(
         matches!(&refused, RecordError::NoSpace { needed: u64::MAX, path, .. } if path == directory.path())
     );
-    assert!(refused.to_string().contains("free some space"));
+    let message = refused.to_string();
+    assert!(message.starts_with("disk_full: ") && message.contains("delete something"), "{message}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn positions_beyond_a_day_are_dropped_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut tap, handle) = recorder(directory.path()).begin(&spec()).unwrap();
+    put(&mut tap, Side::Received, 0);
+    for position in [tap::LONGEST - FRAME as u64 + 1, tap::LONGEST, u64::MAX - 10, u64::MAX] {
+        tap.frame(Side::Received, position, Codec::Pcmu, &[0x10; FRAME]);
+    }
+    drop(tap);
+    let finished = finish(&handle.wait_closed().journal).unwrap();
+    assert_eq!((finished.gaps, finished.duration), (4, Duration::from_millis(20)));
+}
+
+#[test]
+fn recovery_removes_half_files_that_belong_to_no_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (_tap, handle) = recorder(directory.path()).begin(&spec()).unwrap();
+    let of_a_live_one = handle.journal().with_extension("wav.partial");
+    for path in [&at("orphan.wav.partial"), &at("notes.partial"), &of_a_live_one] {
+        fs::write(path, b"half").unwrap();
+    }
+    assert!(recover(directory.path()).unwrap().is_empty());
+    assert!(!at("orphan.wav.partial").exists());
+    assert!(at("notes.partial").exists() && of_a_live_one.exists());
+}
+
+#[test]
+fn finishing_on_a_full_disk_says_so() {
+    let path = Path::new("/recordings/x.wav.partial");
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let directory = tempfile::tempdir().unwrap();
+    let error = super::finish::refused(directory.path(), path, 7 << 20, full);
+    assert!(error.to_string().starts_with("disk_full: "), "{error}");
+    let other = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    assert!(matches!(super::finish::refused(directory.path(), path, 0, other), RecordError::Io { .. }));
 }
 
 /// Runs this test binary again, with only the ignored test `name`, on `directory`.

@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::file::{self, AudioFileError, AudioLimits};
 use super::render::{RATE, RenderLimits, SpeechError, Synthesiser};
-use super::voice::{Voice, Voices};
+use super::voice::{Engine, Voice, Voices};
 use crate::audio::Pcm;
 
 /// Part of every hash: raise it when rendering changes what a text sounds like.
@@ -119,7 +119,20 @@ impl PromptCache {
     /// [`SpeechError`] of the rendering; it is not remembered, so the next call tries again.
     pub async fn text(&self, language: &str, text: &str) -> Result<Arc<[i16]>, SpeechError> {
         let voice = self.voices.voice_for(language);
-        let hash = hash(&voice, text);
+        match self.spoken(&voice, text).await {
+            // A name in another script: eSpeak NG reads any, in the same language. A stranger's voice for one sentence
+            // beats a customer who is never called.
+            Err(SpeechError::Unspeakable { engine, .. }) if engine != Engine::EspeakNg => {
+                let primary = language.split(['-', '_']).next().unwrap_or(language);
+                tracing::warn!(engine = engine.as_str(), language, "the voice cannot read this script; espeak-ng speaks");
+                self.spoken(&Voice::new(Engine::EspeakNg, primary), text).await
+            }
+            spoken => spoken,
+        }
+    }
+
+    async fn spoken(&self, voice: &Voice, text: &str) -> Result<Sound, SpeechError> {
+        let hash = hash(voice, text);
         let key = Key::Text(hash.clone());
         if let Some(sound) = lock(&self.memory).get(&key, None) {
             return Ok(sound);
@@ -129,7 +142,7 @@ impl PromptCache {
             if let Some(sound) = lock(&self.memory).get(&key, None) {
                 return Ok(sound);
             }
-            let sound = self.read_or_render(&voice, text, self.dir.join(format!("{hash}.wav"))).await?;
+            let sound = self.read_or_render(voice, text, self.dir.join(format!("{hash}.wav"))).await?;
             lock(&self.memory).put(key.clone(), None, &sound, self.limits.memory_samples);
             Ok(sound)
         })

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::calls::{self, Call};
+use super::do_not_call;
 use super::row::{Columns, time_text};
 use super::tx::{Subject, Tx};
 use super::{AttemptState, CallState, EndCause, Result, Store, StoreError};
@@ -70,7 +71,8 @@ pub enum Next {
 }
 
 /// Claims a due call and records that it is being dialled, in one transaction. When this has returned `Some`, the row is on
-/// the disk and the INVITE may leave. `None`: the call is no longer pending, not due, too late or taken by another engine.
+/// the disk and the INVITE may leave. `None`: the call is no longer pending, not due, too late
+/// or taken by another engine, or the number is on the do-not-call list, which ends the call.
 ///
 /// # Errors
 /// [`StoreError::NotFound`]; [`StoreError::DiskFull`]: nothing was recorded, so nothing may be dialled.
@@ -85,6 +87,11 @@ pub async fn begin_dialing(
     let call = calls::get_in(&mut tx, call_id).await?;
     let is_due = call.state == CallState::Pending && call.due_at <= now && call.not_after > now;
     if !is_due {
+        return Ok(None);
+    }
+    if do_not_call::contains_in(&mut tx, &call.number).await? {
+        calls::finish(&mut tx, &call, do_not_call::NOT_CALLED).await?;
+        tx.commit().await?;
         return Ok(None);
     }
     let query =
@@ -139,7 +146,10 @@ pub async fn ended(store: &Store, now: Timestamp, id: Uuid, end: &End, next: &Ne
     let call = calls::get_in(&mut tx, attempt.call_id).await?;
     end_attempt(&mut tx, &call, id, end).await?;
     match next {
-        Next::Done { outcome } => calls::finish(&mut tx, &call, outcome).await?,
+        Next::Done { outcome } => {
+            do_not_call::heed(&mut tx, &call.number, outcome).await?;
+            calls::finish(&mut tx, &call, outcome).await?
+        }
         Next::Retry { .. } if call.cancel_requested_at.is_some() => {
             calls::finish(&mut tx, &call, "cancelled").await?
         }

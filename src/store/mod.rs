@@ -24,6 +24,7 @@ pub mod attempts;
 pub mod calls;
 pub mod deliveries;
 pub mod delivery_list;
+pub mod do_not_call;
 pub mod engine;
 pub mod events;
 pub mod jobs;

@@ -1,3 +1,5 @@
+//! Media threads over real sockets on the loopback interface.
+
 use std::future::Future;
 use std::net::{Ipv4Addr, UdpSocket};
 

@@ -160,3 +160,9 @@ CREATE TABLE engine (
     started_at TEXT NOT NULL,
     seen_at    TEXT NOT NULL
 ) STRICT;
+
+-- Who said that they do not want to be called. An `opt_in` outcome takes the number off again.
+CREATE TABLE do_not_call (
+    number TEXT PRIMARY KEY,
+    since  TEXT NOT NULL
+) STRICT;

@@ -1,10 +1,11 @@
 //! "Dial exactly once or say unknown".
 
 use uuid::Uuid;
+
 use super::{at, call, dialing, store};
 use crate::store::attempts::{self, End, Next};
 use crate::store::calls::{self, Cancelled};
-use crate::store::{AttemptState, CallState, EndCause, Store, StoreError, engine};
+use crate::store::{AttemptState, CallState, EndCause, Store, StoreError, do_not_call, engine};
 
 fn busy() -> End {
     End { cause: EndCause::Busy, sip_status: Some(486), reason: None }
@@ -165,4 +166,20 @@ async fn one_engine_serves_a_database() {
     assert!(engine::current(&store, at("09:00:31")).await.unwrap().is_none());
     engine::release(&store, at("09:00:31"), second.instance).await.unwrap();
     assert!(engine::claim(&store, at("09:00:31"), 12, alive).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn who_opted_out_is_not_called_again_until_they_opt_in() {
+    let (store, _dir) = store().await;
+    let (first, attempt) = dialing(&store).await;
+    let end = End { cause: EndCause::Human, sip_status: None, reason: None };
+    let next = Next::Done { outcome: do_not_call::OPT_OUT.to_owned() };
+    attempts::ended(&store, at("09:01:00"), attempt.id, &end, &next).await.unwrap();
+    assert!(do_not_call::contains(&store, &first.number).await.unwrap());
+
+    let (again, _) = calls::create(&store, at("09:30:00"), call()).await.unwrap();
+    let begun = attempts::begin_dialing(&store, at("10:00:00"), Uuid::now_v7(), again.id, "main").await.unwrap();
+    assert_eq!(begun, None);
+    let again = calls::get(&store, again.id).await.unwrap();
+    assert_eq!((again.state, again.outcome.as_deref()), (CallState::Done, Some(do_not_call::NOT_CALLED)));
 }

@@ -4,10 +4,10 @@ mod dialing;
 mod queue;
 mod rows;
 
-use uuid::Uuid;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::pii::Redacted;
 use crate::store::attempts::{self, Attempt};

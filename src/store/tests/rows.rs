@@ -1,7 +1,7 @@
 //! Deliveries and their list, events, users, sessions, keys, opening and a full disk.
 
-use uuid::Uuid;
 use std::time::Duration;
+use uuid::Uuid;
 
 use super::{at, call, delivery, planner, seconds, store};
 use crate::pii::Secret;
