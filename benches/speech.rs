@@ -8,6 +8,9 @@
 #[path = "../tests/prompts/mod.rs"]
 mod prompts;
 
+use std::path::Path;
+
+use callahead::audio::Codec;
 use callahead::transcribe::wer::{self, Wer};
 use callahead::transcribe::whisper::Whisper;
 use callahead::transcribe::worker;
@@ -19,8 +22,11 @@ fn main() {
     let mut whisper = Whisper::load(&prompts::model()).unwrap();
     let (mut sum, mut seconds) = (Wer::default(), 0.0);
     let before = processor_seconds();
+    let dir = tempfile::tempdir().unwrap();
+    let line = dir.path().join("line.wav");
     for prompt in &prompts {
-        let samples = worker::samples(&prompt.path, 0).unwrap();
+        through_a_telephone(&prompt.path, &line);
+        let samples = worker::samples(&line, 0).unwrap();
         seconds += samples.len() as f64 / 16_000.0;
         let transcript = whisper.transcribe(&samples, &[], "en").unwrap();
         let wer = wer::compare(&prompt.text, transcript.text.reveal());
@@ -46,6 +52,18 @@ fn main() {
     );
     println!("when chosen         100      383    970   2.99   33.0              0.086   (base q8_0)");
     println!("full context        100      383    970   2.89  220.0              0.574   (base f16)");
+}
+
+/// What arrives at the other end of a mu-law line.
+fn through_a_telephone(from: &Path, to: &Path) {
+    let mut reader = hound::WavReader::open(from).unwrap();
+    let mut samples: Vec<i16> = reader.samples().collect::<Result<_, _>>().unwrap();
+    let mut bytes = vec![0; samples.len()];
+    Codec::Pcmu.encode_into(&samples, &mut bytes);
+    Codec::Pcmu.decode_into(&bytes, &mut samples);
+    let mut writer = hound::WavWriter::create(to, reader.spec()).unwrap();
+    samples.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
 }
 
 fn processor_seconds() -> f64 {

