@@ -116,8 +116,11 @@ impl Talk {
         self.finish_record(now, RecordEnd::HungUp);
     }
 
-    /// The call has lasted as long as any may.
+    /// The call has lasted as long as any may. Who is leaving an answer has left it, as if they had hung up.
     pub(super) fn time_up(&mut self, now: Instant) {
+        if self.record.as_ref().is_some_and(|step| step.spoke) {
+            return self.end(now);
+        }
         self.tell(now, Event::TimeUp);
     }
 
