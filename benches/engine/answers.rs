@@ -66,7 +66,10 @@ pub async fn run(folder: &Path) -> Result<()> {
     );
     println!("  each {}", list(&later));
     println!("  the first of all, which loads the model: {:.2}", first.waited);
-    println!("  of these for the model itself: {}", list(&seen.iter().skip(1).map(|seen| seen.worked).collect::<Vec<_>>()));
+    println!(
+        "  of these for the model itself: {}",
+        list(&seen.iter().skip(1).map(|seen| seen.worked).collect::<Vec<_>>())
+    );
     println!("  recordings of {}s", list(&seen.iter().map(|seen| seen.recorded).collect::<Vec<_>>()));
     println!("  words wrong: {:?}", seen.iter().map(|seen| seen.wer.errors).collect::<Vec<_>>());
     Ok(())

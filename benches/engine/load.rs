@@ -75,13 +75,20 @@ pub async fn run(folder: &Path, count: u32) -> Result<()> {
     let deltas = distances(&listener.finish()?);
     let done = done?;
     let talked = report_calls(&done)?;
-    println!("SIPp's own processor time: {callee_cpu:.1} s of {:.0} s on this machine", seconds(begun, ended));
+    println!(
+        "SIPp's own processor time: {callee_cpu:.1} s of {:.0} s on this machine",
+        seconds(begun, ended)
+    );
     report_cpu(&samples, &done, &idle, cpu_between(&samples, begun, ended) * 1e3 / talked);
     report_deltas(deltas);
     report_recordings(&stage, &done, &stream).await?;
     let warnings = stage.warnings()?;
     println!("engine's warnings: {}", warnings.len().saturating_sub(1));
-    warnings.iter().filter(|line| !line.contains("recordings wait")).take(3).for_each(|line| println!("  {line}"));
+    warnings
+        .iter()
+        .filter(|line| !line.contains("recordings wait"))
+        .take(3)
+        .for_each(|line| println!("  {line}"));
     Ok(())
 }
 
@@ -158,7 +165,13 @@ fn report_cpu(samples: &[Sample], done: &[Attempt], idle: &Sample, whole: f64) {
         println!("{name:<28}{play:>10}{record:>14}{:>13}{times:>14}", range(low, high));
     }
     if let Some(full) = full {
-        println!("\nRSS MB: idle {:.0}, with {} calls {:.0}; threads {}", idle.rss, done.len(), full.rss, full.threads);
+        println!(
+            "\nRSS MB: idle {:.0}, with {} calls {:.0}; threads {}",
+            idle.rss,
+            done.len(),
+            full.rss,
+            full.threads
+        );
     }
 }
 
@@ -180,7 +193,10 @@ fn report_deltas(deltas: Vec<f64>) {
         deltas.get(index.min(deltas.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
     };
     let (p50, p99, p999, max) = (at(0.5), at(0.99), at(0.999), at(1.0));
-    println!("ms between packets, {} of {LISTENERS} calls: p50 {p50:.2}, p99 {p99:.2}, p99.9 {p999:.2}, max {max:.2}", deltas.len());
+    println!(
+        "ms between packets, {} of {LISTENERS} calls: p50 {p50:.2}, p99 {p99:.2}, p99.9 {p999:.2}, max {max:.2}",
+        deltas.len()
+    );
 }
 
 async fn report_recordings(stage: &Stage, done: &[Attempt], stream: &[u8]) -> Result<()> {
@@ -198,11 +214,15 @@ async fn report_recordings(stage: &Stage, done: &[Attempt], stream: &[u8]) -> Re
         }
     }
     let whole = |found: &&Found| found.missing == 0 && found.whole > 0;
-    let (complete, missing) = (found.iter().filter(whole).count(), found.iter().map(|found| found.missing).sum::<usize>());
+    let (complete, missing) =
+        (found.iter().filter(whole).count(), found.iter().map(|found| found.missing).sum::<usize>());
     let shortest = found.iter().map(|found| found.seconds).fold(f64::INFINITY, f64::min);
     let longest = found.iter().map(|found| found.seconds).fold(0.0, f64::max);
     let fewest = found.iter().map(|found| found.whole).min().context("no recording")?;
-    println!("recordings: {ready} ready, {others} not; {complete} of {} with SIPp whole, {missing} frames missing;", found.len());
+    println!(
+        "recordings: {ready} ready, {others} not; {complete} of {} with SIPp whole, {missing} frames missing;",
+        found.len()
+    );
     println!("  {shortest:.2}-{longest:.2} s long, at least {fewest} of the callee's frames in each");
     Ok(())
 }
