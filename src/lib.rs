@@ -46,6 +46,7 @@
 //! | [`carrier`] | shell | the practice trunk: customers who answer, speak, press digits, are busy |
 //! | [`commands`] | shell | one file a command of the command line |
 //! | [`pii`] | both | redaction by type |
+//! | [`words`] | both | closed sets of words, as enums |
 //!
 //! Arrows point down only; `tests/tidy.rs` holds the table of who may use whom.
 //!
@@ -101,6 +102,7 @@ pub mod rtp;
 pub mod schedule;
 pub mod sdp;
 pub mod sip;
+pub mod words;
 
 /// Declares the modules of the shell, which read the clock, files and sockets for the core.
 macro_rules! shell {
