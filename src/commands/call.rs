@@ -12,7 +12,8 @@ use super::{Places, load_config, runtime};
 use crate::config::Config;
 use crate::pii::Redacted;
 use crate::route::Number;
-use crate::store::{self, CallState, Store, TranscriptState, Vars, calls, recordings, transcripts};
+use crate::store::{self, CallState, RecordingState, Store, TranscriptState, Vars, calls, recordings, transcripts};
+use crate::transcribe::model;
 
 /// Arguments of `call`.
 #[derive(Debug, Args)]
@@ -67,7 +68,8 @@ impl Call {
                 println!("{}", call.id);
                 return Ok(());
             }
-            follow(&store, call.id).await
+            let model = model::locate(&places.models, &config.whisper.model);
+            follow(&store, call.id, model.is_ok()).await
         })
     }
 
@@ -95,8 +97,8 @@ impl Call {
     }
 }
 
-/// Prints each step until the call is done and its recording is transcribed.
-async fn follow(store: &Store, id: Uuid) -> Result<()> {
+/// Prints each step until the call is done and, with a model, its recording is transcribed.
+async fn follow(store: &Store, id: Uuid, model: bool) -> Result<()> {
     let mut said = String::new();
     let call = loop {
         let (call, attempts) = calls::get_with_attempts(store, id).await?;
@@ -122,7 +124,11 @@ async fn follow(store: &Store, id: Uuid) -> Result<()> {
     println!("outcome: {}", call.outcome.as_deref().unwrap_or("unknown"));
     for recording in recordings::of_call(store, id).await? {
         println!("recording: {}", recording.path);
-        println!("transcript: {}", transcript(store, recording.id).await?);
+        if model {
+            println!("transcript: {}", transcript(store, recording.id).await?);
+        } else {
+            println!("transcript: (waits for a model; see `callahead model --help`)");
+        }
     }
     Ok(())
 }
@@ -130,6 +136,9 @@ async fn follow(store: &Store, id: Uuid) -> Result<()> {
 async fn transcript(store: &Store, recording: Uuid) -> Result<String> {
     loop {
         let Some(transcript) = transcripts::of_recording(store, recording).await? else {
+            if recordings::get(store, recording).await?.state == RecordingState::Failed {
+                return Ok("(the recording failed)".to_owned());
+            }
             tokio::time::sleep(LOOK).await;
             continue;
         };

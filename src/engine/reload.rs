@@ -1,6 +1,8 @@
 //! An edited file: parse, validate, swap. A bad edit changes nothing and is reported with file, line and remedy; running
 //! calls keep the version they began with.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,12 +24,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
         Ok(hangup) => hangup,
         Err(error) => return error!(%error, "cannot listen for SIGHUP: edits need a restart"),
     };
-    let mut seen = newest(&engine);
+    let mut seen = files(&engine);
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
             () = tokio::time::sleep(LOOK) => {
-                let now = newest(&engine);
+                let now = files(&engine);
                 if now == seen {
                     continue;
                 }
@@ -53,13 +55,16 @@ async fn reload(engine: &Engine) {
     }
 }
 
-fn swap(engine: &Engine, config: Config) {
+fn swap(engine: &Engine, mut config: Config) {
     let old = engine.config();
+    // The data folder is fixed at the start, where `--data` may have named another than the file does.
+    config.data.clone_from(&old.data);
     if *old == config {
         return;
     }
     engine.routes().update(config.limits.max_calls, config.limits.calls_per_second, limits(&config), Instant::now());
-    let fixed = old.data != config.data || old.http != config.http || old.sip != config.sip || old.media != config.media;
+    let fixed = old.http != config.http || old.sip != config.sip || old.media != config.media;
+    engine.recorder.set_min_free(config.recordings.min_free_mb << 20);
     if old.voices != config.voices {
         match start::prompts(&old.data, &config) {
             Ok(prompts) => *engine.prompts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prompts),
@@ -82,11 +87,14 @@ pub(super) fn limits(config: &Config) -> Vec<TrunkLimits> {
     config.trunks.values().map(limits).collect()
 }
 
-/// How many files there are and when the newest was changed.
-fn newest(engine: &Engine) -> (usize, Option<SystemTime>) {
+/// Every file with its length and when it was changed: one that is replaced by an older copy is seen as well.
+fn files(engine: &Engine) -> BTreeSet<(PathBuf, u64, Option<SystemTime>)> {
     let config = engine.config();
     let folders = [engine.config_dir.clone(), engine.config_dir.join("trunks"), config.dialplans.clone()];
     let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    let times: Vec<SystemTime> = files.filter_map(|file| file.metadata().ok()?.modified().ok()).collect();
-    (times.len(), times.into_iter().max())
+    let look = |file: std::fs::DirEntry| {
+        let metadata = std::fs::metadata(file.path()).ok().filter(std::fs::Metadata::is_file)?;
+        Some((file.path(), metadata.len(), metadata.modified().ok()))
+    };
+    files.filter_map(look).collect()
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,13 +32,14 @@ const BEGINNINGS: usize = 1024;
 pub struct RecorderConfig {
     /// The directory; made when it is not there.
     pub directory: PathBuf,
-    /// A recording begins only with this many bytes free.
+    /// A recording begins only with this many bytes free; [`Recorder::set_min_free`] changes it.
     pub min_free_bytes: u64,
 }
 
 /// The recorder thread. Dropping it lets the thread end when its last recording has ended.
 pub struct Recorder {
-    config: RecorderConfig,
+    directory: PathBuf,
+    min_free_bytes: AtomicU64,
     beginnings: SyncSender<Live>,
 }
 
@@ -57,15 +58,16 @@ impl Recorder {
         let run = move || Writer { incoming, live: Vec::new(), synced: Instant::now() }.run();
         let builder = thread::Builder::new().name("recorder".into());
         builder.spawn(run).map_err(RecordError::io(&config.directory))?;
-        Ok(Self { config, beginnings })
+        let min_free_bytes = AtomicU64::new(config.min_free_bytes);
+        Ok(Self { directory: config.directory, min_free_bytes, beginnings })
     }
 
     /// Begins a recording: its journal exists, synced, when this returns. Blocks for the time of that sync.
     ///
     /// Refuses with [`RecordError::NoSpace`] when the disk is nearly full.
     pub fn begin(&self, spec: &RecordingSpec) -> Result<(Tap, Handle), RecordError> {
-        let directory = &self.config.directory;
-        check_space(directory, self.config.min_free_bytes)?;
+        let directory = &self.directory;
+        self.check_space()?;
         let journal = directory.join(format!("{}.journal", spec.id));
         let error = || RecordError::io(&journal);
         let (encoder, header) = Encoder::new(spec).map_err(|json| error()(json.into()))?;
@@ -103,7 +105,12 @@ impl Recorder {
 impl Recorder {
     /// Where recordings are.
     pub fn directory(&self) -> &Path {
-        &self.config.directory
+        &self.directory
+    }
+
+    /// From now on a recording begins only with this many bytes free.
+    pub fn set_min_free(&self, bytes: u64) {
+        self.min_free_bytes.store(bytes, Relaxed);
     }
 
     /// Whether a recording may begin.
@@ -111,7 +118,7 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::NoSpace`].
     pub fn check_space(&self) -> Result<(), RecordError> {
-        check_space(&self.config.directory, self.config.min_free_bytes)
+        check_space(&self.directory, self.min_free_bytes.load(Relaxed))
     }
 }
 
