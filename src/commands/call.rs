@@ -81,7 +81,7 @@ impl Call {
         })?;
         let mut vars: Vars = Vars::default();
         vars.0.extend(self.vars.iter().cloned());
-        plan.prompts(vars.0.clone(), &self.language).with_context(|| format!("add --set for the dialplan `{name}`"))?;
+        plan.prompts(vars.0.clone(), &self.language).with_context(|| format!("add or mend --set for the dialplan `{name}`"))?;
         let now = Timestamp::now();
         Ok(calls::NewCall {
             number: Redacted::new(number.e164().to_owned()),

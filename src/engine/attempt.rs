@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -188,16 +188,25 @@ async fn dial(
     (conclusion, recording)
 }
 
-/// Stores the end and what becomes of the call. When the database refuses, it is told again until it takes it: the attempt
-/// must not be found unfinished at the next start if it can be helped.
-async fn conclude(engine: &Engine, config: &Config, call: &store::calls::Call, attempt: Uuid, conclusion: &Conclusion) {
+/// Stores the end and what becomes of the call. While the database refuses, for as long as the disk is full, it is told again
+/// and again: an attempt that is found unfinished at the next start loses its outcome.
+async fn conclude(
+    engine: &Engine,
+    config: &Config,
+    call: &store::calls::Call,
+    attempt: Uuid,
+    conclusion: &Conclusion,
+) {
     let next = what_next(config, call, conclusion);
     let end = End { cause: conclusion.cause, sip_status: conclusion.sip_status, reason: conclusion.reason.clone() };
-    for wait in [0, 1, 5, 30] {
-        tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+    for wait in [0, 1, 5].into_iter().chain(std::iter::repeat(15)) {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
         match attempts::ended(&engine.store, Timestamp::now(), attempt, &end, &next).await {
             Ok(_) => return,
-            Err(error) => error!(%attempt, %error, "the end of an attempt could not be stored"),
+            Err(error @ (StoreError::NotFound { .. } | StoreError::Conflict(_))) => {
+                return error!(%attempt, %error, "the end of an attempt could not be stored");
+            }
+            Err(error) => error!(%attempt, %error, "the end of an attempt could not be stored; trying again"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Recordings around a call: the row before the answer, the file after the end, the job for its transcript.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -100,11 +101,37 @@ pub(super) async fn recover(engine: &Engine) {
     match recordings::unfinished(&engine.store).await {
         Ok(rows) => {
             for row in rows {
-                fail(engine, row.id, "the engine stopped before anything was recorded").await;
+                take_up(engine, &row).await;
             }
         }
         Err(error) => error!(%error, "cannot look for unfinished recordings"),
     }
+}
+
+/// A row without a journal: its file was finished and the database did not hear of it, or nothing was ever recorded.
+async fn take_up(engine: &Engine, row: &recordings::Recording) {
+    let path = engine.config().data.join(&row.path);
+    if !path.exists() {
+        return fail(engine, row.id, "the engine stopped before anything was recorded").await;
+    }
+    match blocking(move || record::measure(&path)).await {
+        Ok(measured) => {
+            info!(recording = %row.id, "a finished recording that the database did not know is taken up");
+            let file = recordings::Finished {
+                path: row.path.clone(),
+                duration_ms: milliseconds(measured.duration),
+                bytes: measured.bytes,
+                sha256: measured.sha256,
+                answer_ranges: Vec::new(),
+            };
+            store_file(engine, row.id, &file).await;
+        }
+        Err(error) => fail(engine, row.id, &error.to_string()).await,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A path as the store keeps it: relative to the data folder, so that the folder may be moved.
@@ -115,14 +142,27 @@ fn stored_path(engine: &Engine, path: &Path) -> String {
 async fn store(engine: &Engine, id: Uuid, finished: &FinishedRecording, answer_ranges: Vec<AnswerRange>) {
     let file = recordings::Finished {
         path: stored_path(engine, &finished.path),
-        duration_ms: u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),
+        duration_ms: milliseconds(finished.duration),
         bytes: finished.bytes,
         sha256: finished.sha256.clone(),
         answer_ranges,
     };
-    match recordings::finished(&engine.store, Timestamp::now(), id, &file, true).await {
-        Ok(()) => engine.transcribe.notify_one(),
-        Err(error) => error!(recording = %id, %error, "a finished recording could not be stored; its file is kept"),
+    store_file(engine, id, &file).await;
+}
+
+/// Told again while the disk is full or the database busy; what it never hears of is taken up at the next start.
+async fn store_file(engine: &Engine, id: Uuid, file: &recordings::Finished) {
+    for wait in [0, 1, 5, 15, 60] {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        match recordings::finished(&engine.store, Timestamp::now(), id, file, true).await {
+            Ok(()) => return engine.transcribe.notify_one(),
+            Err(error) => {
+                error!(recording = %id, %error, "a finished recording could not be stored; its file is kept");
+                if !error.is_temporary() {
+                    return;
+                }
+            }
+        }
     }
 }
 

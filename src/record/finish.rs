@@ -73,6 +73,27 @@ pub(super) fn refused(directory: &Path, partial: &Path, needed: u64, failure: io
     }
 }
 
+/// What the store keeps of a finished file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// How long it lasts.
+    pub duration: Duration,
+    /// The file's size.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Measures a file that [`finish`] made at some other time.
+pub fn measure(path: &Path) -> Result<Measured, RecordError> {
+    let error = || RecordError::io(path);
+    let reader = hound::WavReader::open(path).map_err(|failure| error()(io_error(failure)))?;
+    let duration = Duration::from_micros(u64::from(reader.duration()) * 125);
+    let mut file = File::open(path).map_err(error())?;
+    let bytes = file.metadata().map_err(error())?.len();
+    Ok(Measured { duration, bytes, sha256: hash_file(&mut file).map_err(error())? })
+}
+
 struct Written {
     file: File,
     samples: u64,

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use finish::finish;
+pub use finish::{Measured, finish, measure};
 pub use recorder::{Ended, Handle, Recorder, RecorderConfig};
 pub use recover::{Recovered, recover};
 pub use tap::Tap;
