@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callahead::pii::Secret;
+use callahead::sip::Hop;
 use callahead::sip::auth::Credentials;
 use callahead::sip::endpoint::{Accept, DropReason, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Address, HeaderName, Message, Method, Uri};
@@ -28,8 +29,8 @@ fn ours() -> SocketAddr {
     "192.0.2.1:5060".parse().unwrap()
 }
 
-fn peer() -> SocketAddr {
-    "198.51.100.1:5060".parse().unwrap()
+fn peer() -> Hop {
+    Hop::udp("198.51.100.1:5060".parse().unwrap())
 }
 
 fn uri(text: &str) -> Uri {
@@ -50,7 +51,7 @@ impl Bench {
             from: Address::new(uri("sip:ada@example.com")),
             to: Address::new(uri("sip:bob@example.com")),
             contact: uri("sip:ada@192.0.2.1"),
-            destination: peer(),
+            hops: vec![peer()],
             local: ours(),
             credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             sdp_offer: b"offer".to_vec(),
@@ -65,9 +66,7 @@ impl Bench {
         let now = Instant::now();
         let mut endpoint = endpoint(Accept::All);
         let bytes = request("INVITE", "1", "", "z9hG4bKinvite", body);
-        let Received::Incoming(call) = endpoint.handle_datagram(now, peer(), ours(), &bytes) else {
-            panic!()
-        };
+        let Received::Incoming(call) = endpoint.handle_message(now, peer(), ours(), &bytes) else { panic!() };
         let session = Session::incoming(now, *call, uri("sip:bob@192.0.2.1"), Timing::default());
         Self { now, endpoint, session, sent: Vec::new(), events: Vec::new() }.drained()
     }
@@ -87,7 +86,7 @@ impl Bench {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        match self.endpoint.handle_datagram(self.now, peer(), ours(), bytes) {
+        match self.endpoint.handle_message(self.now, peer(), ours(), bytes) {
             Received::Session(id, message) => {
                 assert_eq!(id, self.session.id());
                 self.session.handle_message(self.now, peer(), *message);
@@ -115,7 +114,7 @@ impl Bench {
     /// A response to the last message of ours with that method.
     fn reply(&self, method: &Method, status: u16, tag: &str, body: &str) -> Vec<u8> {
         let request = self.sent.iter().rfind(|message| message.method() == Some(method)).unwrap();
-        let mut response = Message::response(request.headers(), status, Some(tag), ours());
+        let mut response = Message::response(request.headers(), status, Some(tag), Hop::udp(ours()));
         response.push(HeaderName::Contact, &format!("<sip:bob-{tag}@198.51.100.1>"));
         response.set_body((!body.is_empty()).then_some(("application/sdp", body.as_bytes())));
         response.to_bytes()
@@ -405,8 +404,8 @@ fn a_cancelled_invite_gets_487_and_both_answers_are_repeated() {
 #[test]
 fn the_endpoint_answers_what_belongs_to_nobody() {
     let now = Instant::now();
-    let mut endpoint = endpoint(Accept::From([peer().ip()].into()));
-    let mut status = |bytes: &[u8]| match endpoint.handle_datagram(now, peer(), ours(), bytes) {
+    let mut endpoint = endpoint(Accept::From([peer().address.ip()].into()));
+    let mut status = |bytes: &[u8]| match endpoint.handle_message(now, peer(), ours(), bytes) {
         Received::Reply(reply) => Message::parse(&reply.bytes).unwrap().status(),
         Received::Incoming(_) => Some(0),
         other => panic!("{other:?}"),
@@ -421,12 +420,11 @@ fn the_endpoint_answers_what_belongs_to_nobody() {
     // The same INVITE on another path, and one too many.
     assert_eq!(status(&request("INVITE", "7", "", "z9hG4bK7b", "")), Some(482));
     assert_eq!(status(&request("INVITE", "8", "", "z9hG4bK8", "")), Some(503));
-    let mut dropped =
-        |source: SocketAddr, bytes: &[u8]| match endpoint.handle_datagram(now, source, ours(), bytes) {
-            Received::Dropped(reason) => reason,
-            other => panic!("{other:?}"),
-        };
-    let stranger = "203.0.113.66:5060".parse().unwrap();
+    let mut dropped = |source: Hop, bytes: &[u8]| match endpoint.handle_message(now, source, ours(), bytes) {
+        Received::Dropped(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    let stranger = Hop::udp("203.0.113.66:5060".parse().unwrap());
     assert_eq!(dropped(stranger, &request("INVITE", "9", "", "z9hG4bK9", "")), DropReason::UnknownSource);
     assert_eq!(dropped(stranger, b"\0\0\0\0"), DropReason::UnknownSource);
     assert_eq!(dropped(peer(), b"\0\0\0\0"), DropReason::Malformed);

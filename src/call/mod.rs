@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
-use crate::sip::Transmit;
 use crate::sip::message::Message;
 use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
+use crate::sip::{Hop, Transmit};
 
 pub use state::{AttemptState, EndCause};
 pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
@@ -136,8 +136,14 @@ impl Call {
     }
 
     /// A SIP message of this call's session arrived.
-    pub fn handle_message(&mut self, now: Instant, source: SocketAddr, message: Message) {
+    pub fn handle_message(&mut self, now: Instant, source: Hop, message: Message) {
         self.session.handle_message(now, source, message);
+        self.settle(now);
+    }
+
+    /// The shell could not send to `hop`.
+    pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
+        self.session.handle_unreachable(now, hop);
         self.settle(now);
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::media::{Leg, LegCommand, LegEvent};
-use super::signalling::Inbound;
+use super::signalling::{Inbound, Unreachable};
 use crate::call::{Call, Conclusion, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
 use crate::media::{StreamEvent, Tap};
@@ -87,7 +87,11 @@ impl Drive {
 
     async fn carry_out(&mut self, output: Output) -> Step {
         match output {
-            Output::Transmit(transmit) => self.engine.signalling.send(&transmit).await,
+            Output::Transmit(transmit) => {
+                if let Err(Unreachable(hop)) = self.engine.signalling.send(&transmit).await {
+                    self.call.handle_unreachable(Instant::now(), hop);
+                }
+            }
             Output::Media(command) => self.tell_leg(command),
             Output::Render(prompt) => self.render(prompt).await,
             Output::Progress(progress) => self.note(progress).await,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Trunk;
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
+use crate::sip::Hop;
 use crate::sip::auth::Credentials;
 use crate::sip::message::{Address, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
@@ -25,8 +26,8 @@ const RESOLVE: Duration = Duration::from_secs(5);
 pub struct Line {
     /// The trunk as configured.
     pub trunk: Arc<Trunk>,
-    /// Where its SIP messages go.
-    pub address: SocketAddr,
+    /// Where its SIP messages go, in order of preference; not empty.
+    pub hops: Vec<Hop>,
 }
 
 impl Line {
@@ -38,8 +39,13 @@ impl Line {
         let port = trunk.port.unwrap_or(SIP_PORT);
         let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
         let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let address = found?.next().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { trunk, address })
+        let hops: Vec<Hop> = found?.map(Hop::udp).collect();
+        if hops.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { trunk, hops }) }
+    }
+
+    /// The address that is tried first.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.hops.first().map(|hop| hop.address)
     }
 
     /// What is offered on this trunk, in every INVITE and re-INVITE alike.
@@ -64,7 +70,7 @@ impl Line {
                 None => Address::new(from),
             },
             contact: self.contact(local)?,
-            destination: self.address,
+            hops: self.hops.clone(),
             local,
             credentials: self.credentials(),
             sdp_offer,
@@ -84,7 +90,7 @@ impl Line {
             registrar: Uri::parse(&format!("sip:{}", self.host_port()))?,
             address: Uri::parse(&format!("sip:{user}@{domain}"))?,
             contact: self.contact(local)?,
-            destination: self.address,
+            hops: self.hops.clone(),
             local,
             credentials: self.credentials(),
             expires: register.expires,
