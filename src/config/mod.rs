@@ -26,9 +26,12 @@ use std::time::Duration;
 
 
 pub use load::{load_plans, prompts_in};
-pub use trunk::{Country, NumberFormat, Register, Transport, Trunk};
+pub use trunk::{
+    Advertised, Caller, Country, NumberFormat, Proxy, Register, Tls, Transport, Trunk,
+};
 
 use crate::dialplan::Plan;
+use crate::route::{Prefix, Strategy};
 use crate::schedule::RetryPolicy;
 use crate::speech::Voices;
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub whisper: Whisper,
     /// The bounds of the engine as a whole.
     pub limits: Limits,
+    /// Which trunk carries a call.
+    pub routing: Routing,
     /// How calls are made.
     pub calls: Calls,
     /// The trunks by name, which is the name of the file.
@@ -115,6 +120,15 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// The longest call from its answer on.
     pub max_call: Duration,
+}
+
+/// `[routing]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routing {
+    /// What decides between the trunks that may carry a call.
+    pub strategy: Strategy,
+    /// Numbers that are never called, by what they begin with.
+    pub forbidden: Vec<Prefix>,
 }
 
 /// `[calls]`.
