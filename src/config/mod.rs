@@ -31,7 +31,7 @@ pub use trunk::{
 };
 
 use crate::dialplan::Plan;
-use crate::route::{Prefix, Strategy};
+use crate::route::{Prefix, RouteRules, Strategy};
 use crate::schedule::RetryPolicy;
 use crate::speech::Voices;
 
@@ -156,6 +156,17 @@ impl Calls {
 }
 
 impl Config {
+    /// What routing needs to know.
+    pub fn route_rules(&self) -> RouteRules {
+        RouteRules {
+            max_calls: self.limits.max_calls,
+            calls_per_second: self.limits.calls_per_second,
+            strategy: self.routing.strategy,
+            forbidden: self.routing.forbidden.clone(),
+            trunks: self.trunks.values().map(Trunk::limits).collect(),
+        }
+    }
+
     /// The plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.plans.get(name)

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::Engine;
 use super::attempt;
 use super::trunks::Line;
-use crate::route::Full;
+use crate::route::{Number, Ticket, Verdict};
 use crate::store::{StoreError, calls, events};
 
 /// How often the store is looked at when nobody wakes us: the command line adds calls from another process.
@@ -69,8 +69,13 @@ async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), St
         if engine.in_hand().contains(&call.id) {
             continue;
         }
-        let trunk = match take_trunk(engine) {
-            Ok(trunk) => trunk,
+        let Ok(number) = Number::parse(call.number.reveal(), None) else {
+            let reason = "bad_number: the stored number is no longer one that may be dialled";
+            calls::wait(&engine.store, Timestamp::now(), call.id, reason, later()).await?;
+            continue;
+        };
+        let ticket = match take_trunk(engine, &number) {
+            Ok(ticket) => ticket,
             Err(NoTrunk::Full(reason)) => {
                 // Room comes back by itself when a call ends or a second passes; the due time stays as it is.
                 let reason = format!("no_free_trunk: {reason}");
@@ -88,8 +93,8 @@ async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), St
         engine.in_hand().insert(call.id);
         let engine = engine.clone();
         attempts.spawn(async move {
-            begin(&engine, &call, &trunk).await;
-            engine.routes().release(&trunk);
+            begin(&engine, &call, ticket.trunk()).await;
+            engine.routes().end(ticket, Verdict::Nothing, Instant::now());
             engine.in_hand().remove(&call.id);
             engine.wake.notify_one();
         });
@@ -103,26 +108,22 @@ enum NoTrunk {
 }
 
 /// The best trunk with room, taken: it must be released.
-fn take_trunk(engine: &Engine) -> Result<String, NoTrunk> {
+fn take_trunk(engine: &Engine, number: &Number) -> Result<Ticket, NoTrunk> {
     let now = Instant::now();
     let mut routes = engine.routes();
-    let candidates = routes.candidates(now);
-    if candidates.is_empty() {
+    let choice = routes.choose(number, &[], now);
+    if choice.candidates.is_empty() && choice.skipped.is_empty() {
         return Err(NoTrunk::None);
     }
-    let mut why = None;
-    for candidate in candidates {
-        match routes.take(&candidate.trunk, now) {
-            Some(Ok(())) => return Ok(candidate.trunk),
-            Some(Err(full)) => why = Some((candidate.trunk, full)),
+    let mut why: Vec<_> = choice.skipped.iter().map(|skip| format!("{}: {}", skip.trunk, skip.reason)).collect();
+    for candidate in choice.candidates {
+        match routes.begin(&candidate.trunk, now) {
+            Some(Ok(ticket)) => return Ok(ticket),
+            Some(Err(skip)) => why.push(format!("{}: {skip}", candidate.trunk)),
             None => {}
         }
     }
-    Err(NoTrunk::Full(why.map_or_else(String::new, |(trunk, full)| describe(&trunk, full))))
-}
-
-fn describe(trunk: &str, full: Full) -> String {
-    format!("{trunk}: {full}")
+    Err(NoTrunk::Full(why.join("; ")))
 }
 
 async fn begin(engine: &Arc<Engine>, call: &calls::Call, trunk: &str) {

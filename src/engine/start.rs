@@ -98,8 +98,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     })?;
     let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
-    let routes =
-        Routes::new(config.limits.max_calls, config.limits.calls_per_second, reload::limits(&config), Instant::now());
+    let routes = Routes::new(config.route_rules(), Instant::now());
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {

@@ -37,10 +37,17 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, time: Duration },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        time: Duration,
+    },
     /// One call is under way to find out.
-    Probing { time: Duration },
+    Probing {
+        time: Duration,
+    },
 }
 
 /// Why no call may begin.

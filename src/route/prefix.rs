@@ -111,6 +111,13 @@ pub fn caller_id<'a>(callee: &Number, rules: &'a [CallerId], default: &'a Number
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Price(pub u64);
 
+impl serde::Serialize for Price {
+    /// As text, so that no reader makes a binary fraction of it.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
@@ -163,7 +170,10 @@ mod tests {
             assert_eq!(text.parse::<Prefix>(), Err(error), "{text}");
         }
         assert!(prefix("+4").covers(&prefix("+44")) && !prefix("+44").covers(&prefix("+4")));
-        assert!(prefix("+44").matches(&number("+442071838750")) && !prefix("+1").matches(&number("+442071838750")));
+        assert!(
+            prefix("+44").matches(&number("+442071838750"))
+                && !prefix("+1").matches(&number("+442071838750"))
+        );
     }
 
     #[test]
@@ -204,7 +214,8 @@ mod tests {
 
     #[test]
     fn prices_are_shown_with_two_digits_at_least() {
-        let cases = [(0, "0.00"), (8_000, "0.008"), (20_000, "0.02"), (1_500_000, "1.50"), (12_000_001, "12.000001")];
+        let cases =
+            [(0, "0.00"), (8_000, "0.008"), (20_000, "0.02"), (1_500_000, "1.50"), (12_000_001, "12.000001")];
         for (micros, text) in cases {
             assert_eq!(Price(micros).to_string(), text);
         }

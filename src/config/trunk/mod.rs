@@ -90,8 +90,15 @@ impl Trunk {
 
     /// What routing needs to know of it.
     pub fn limits(&self) -> TrunkLimits {
-        let Self { priority, max_calls, max_cps, .. } = *self;
-        TrunkLimits { name: self.name.clone(), priority, max_calls, max_cps }
+        TrunkLimits {
+            name: self.name.clone(),
+            priority: self.priority,
+            max_calls: self.max_calls,
+            max_cps: self.max_cps,
+            serves: self.serves.clone(),
+            rates: self.cost.clone(),
+            breaker: self.breaker,
+        }
     }
 
     /// Reads the trunk called `name` from `text`; secrets in files are looked for beside it, in `dir`.
