@@ -205,7 +205,7 @@ const BROKEN: &[Case] = &[
         "caller_ids = [{ prefix = \"+49\", caller_id = \"030123\" }]",
         &["`caller_id`: a number without a country"],
     ),
-    (TRUNK, SOME, "rewrite = [{ prefix = \"0044\", replace = \"0\" }]", &["begins with `+`", "prefix = \"+44\""]),
+    (TRUNK, SOME, "rewrite = [{ prefix = \"0044\", replace = \"0\" }]", &["`0044` in `prefix` is no prefix: it does not begin with `+`", "write \"+44\""]),
     (TRUNK, SOME, "rewrite = [{ prefix = \"+44\" }]", &["a line of `rewrite` has no `replace`", "replace = \"0\""]),
     (TRUNK, SOME, "rewrite = [{ prefix = \"+44\", replace = \"zero\" }]", &["is dialled as it is", "strip the prefix"]),
     (
@@ -228,7 +228,7 @@ const BROKEN: &[Case] = &[
     (TRUNK, "failures = 5", "failures = 0", &["`failures` is out of range", "from 1 to 1000"]),
     (TRUNK, "failures = 5", "failure = 5", &["unknown key `failure` in `breaker`", "did you mean `failures`?"]),
     (ENGINE, "\"priority\"", "\"cheapest\"", &["`cheapest` is not a value of `strategy`", "`cost`"]),
-    (ENGINE, "\"+1900\"", "\"1900\"", &["`forbidden`: a prefix begins with `+`"]),
+    (ENGINE, "\"+1900\"", "\"1900\"", &["`1900` in `forbidden` is no prefix"]),
     (
         TRUNK,
         "\"+12025550100\"",

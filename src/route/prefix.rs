@@ -14,13 +14,13 @@ pub struct Prefix(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     /// It does not begin with `+`.
-    #[error("a prefix begins with `+` and the country's code")]
+    #[error("it does not begin with `+` and the country's code")]
     NoPlus,
     /// Something else than digits follows.
-    #[error("a prefix is `+` and digits, without blanks or punctuation")]
+    #[error("after `+` come digits only, without blanks or punctuation")]
     NotDigits,
     /// E.164 has 15 digits.
-    #[error("a prefix has at most 15 digits")]
+    #[error("it has more than 15 digits")]
     TooLong,
 }
 

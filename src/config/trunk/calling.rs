@@ -160,7 +160,13 @@ pub(in super::super) fn read_prefixes(table: &Table<'_, '_>, key: &'static str) 
 }
 
 fn read_prefix(item: &Item<'_, '_>) -> Option<Prefix> {
-    item.parsed(PREFIX, str::parse)
+    let text = item.text(PREFIX)?;
+    text.parse()
+        .inspect_err(|error| {
+            let help = format!("write {PREFIX}: `+`, the country's code and, if wanted, further digits");
+            item.error(format!("`{text}` in `{}` is no prefix: {error}", item.key), help);
+        })
+        .ok()
 }
 
 /// A list of inline tables; every member is read, so that one run finds all there is to find.

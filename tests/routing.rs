@@ -1,0 +1,184 @@
+//! Trunks that fail, and who carries the call instead: the program with two practice trunks.
+
+#[path = "resilience/depot.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod depot;
+
+use std::fs;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use callahead::store::attempts::{self, Attempt};
+use callahead::store::{CallState, EndCause, Store};
+use depot::{Depot, Process, until};
+use nix::sys::signal::Signal;
+use uuid::Uuid;
+
+/// Picks up and hangs up: a short call.
+const ANSWERS: &str =
+    "number = \"+12025550102\"\nname = \"answers\"\ndoes = [{ wait = \"200ms\" }, { hangup = true }]\n";
+
+/// A customer who is refused with `status`.
+fn refused(status: u16) -> String {
+    format!("number = \"+12025550102\"\nname = \"refused\"\nstatus = {status}\n")
+}
+
+/// The breakers' open time.
+const OPEN: Duration = Duration::from_secs(4);
+
+/// A depot whose trunks are `first` and `second`, in this order.
+struct Pair {
+    depot: Depot,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let depot = Depot::new("");
+        let trunks = depot.folder.path().join("sip-config/trunks");
+        let text = fs::read_to_string(trunks.join("practice.toml")).unwrap();
+        fs::remove_file(trunks.join("practice.toml")).unwrap();
+        for (name, priority, port) in [("first", 10, free_port()), ("second", 20, free_port())] {
+            let text: String = text
+                .lines()
+                .filter(|line| !line.starts_with("port ") && !line.starts_with("register ") && !line.starts_with("expires "))
+                .map(|line| match line {
+                    line if line.starts_with("priority ") => format!("priority = {priority}\n"),
+                    line if line.starts_with("breaker ") => "breaker = { failures = 2, open = \"4s\" }\n".to_owned(),
+                    line => format!("{line}\n"),
+                })
+                .collect();
+            fs::write(trunks.join(format!("{name}.toml")), format!("port = {port}\noptions_every = \"0s\"\n{text}")).unwrap();
+        }
+        depot.edit("sip-config/callahead.toml", "ring_timeout    = \"30s\"", "ring_timeout    = \"5s\"");
+        Self { depot }
+    }
+
+    /// Starts the carrier behind a trunk, with one customer.
+    fn carrier(&self, trunk: &str, customer: &str) -> Process {
+        let file = self.depot.folder.path().join(format!("{trunk}.customers.toml"));
+        fs::write(&file, format!("[[customer]]\n{customer}")).unwrap();
+        self.depot.carrier_of(trunk, &file)
+    }
+
+    fn trunk_file(&self, name: &str) -> String {
+        format!("sip-config/trunks/{name}.toml")
+    }
+
+    /// Calls the customer and returns the attempts when the call is over.
+    async fn call(&self, store: &Store) -> (Option<String>, Vec<Attempt>) {
+        let id = self.depot.call(store, "+12025550102").await;
+        self.outcome(store, id).await
+    }
+
+    async fn outcome(&self, store: &Store, id: Uuid) -> (Option<String>, Vec<Attempt>) {
+        let call = until(store, id, |call| call.state == CallState::Done).await;
+        let attempts = attempts::of_call(store, id).await.unwrap();
+        assert_eq!(call.attempts_made, 1, "a chain is one try: {attempts:?}");
+        (call.outcome, attempts)
+    }
+}
+
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn path(attempts: &[Attempt]) -> Vec<(&str, u32, Option<EndCause>)> {
+    attempts.iter().map(|attempt| (attempt.trunk.as_str(), attempt.failover, attempt.cause)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
+    let pair = Pair::new();
+    let broken = pair.carrier("first", &refused(503));
+    let _second = pair.carrier("second", ANSWERS);
+    let _engine = pair.depot.serve();
+    let store = pair.depot.store().await;
+
+    let (outcome, attempts) = pair.call(&store).await;
+    assert_eq!(outcome.as_deref(), Some("answered"));
+    assert_eq!(path(&attempts), [("first", 0, Some(EndCause::TrunkError)), ("second", 1, Some(EndCause::Human))]);
+    let why = attempts[0].route_why.as_ref().unwrap();
+    assert_eq!((&why["strategy"], &why["reason"]), (&"priority".into(), &"priority 10".into()), "{why}");
+    assert_eq!(why["others"][0]["trunk"], "second");
+    let skipped = &attempts[1].route_why.as_ref().unwrap()["skipped"][0];
+    assert_eq!((&skipped["trunk"], &skipped["code"]), (&"first".into(), &"failed".into()));
+    assert!(skipped["reason"].as_str().unwrap().contains("503"), "{skipped}");
+
+    // The second failure in a row opens the breaker: then the other trunk is the first choice.
+    pair.call(&store).await;
+    let (outcome, attempts) = pair.call(&store).await;
+    assert_eq!((outcome.as_deref(), path(&attempts)), (Some("answered"), vec![("second", 0, Some(EndCause::Human))]));
+    let skipped = &attempts[0].route_why.as_ref().unwrap()["skipped"][0];
+    assert_eq!((&skipped["trunk"], &skipped["code"]), (&"first".into(), &"breaker_open".into()));
+    assert!(skipped["ready_in_s"].as_u64().is_some_and(|seconds| (1..=8).contains(&seconds)), "{skipped}");
+
+    // The trunk still fails: one call finds out, and the next ones stay away for twice as long.
+    std::thread::sleep(OPEN);
+    assert_eq!(path(&pair.call(&store).await.1)[0], ("first", 0, Some(EndCause::TrunkError)));
+    assert_eq!(path(&pair.call(&store).await.1)[0].0, "second");
+
+    // It works again, and one call finds out.
+    drop(broken);
+    let _first = pair.carrier("first", ANSWERS);
+    std::thread::sleep(OPEN * 2);
+    for _ in 0..2 {
+        let (outcome, attempts) = pair.call(&store).await;
+        assert_eq!((outcome.as_deref(), path(&attempts)), (Some("answered"), vec![("first", 0, Some(EndCause::Human))]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_trunk_fails_over_and_a_callees_own_no_does_not() {
+    let pair = Pair::new();
+    let _engine = pair.depot.serve();
+    let second = pair.carrier("second", ANSWERS);
+    let store = pair.depot.store().await;
+    let (outcome, attempts) = pair.call(&store).await;
+    assert_eq!(outcome.as_deref(), Some("answered"));
+    assert_eq!(path(&attempts), [("first", 0, Some(EndCause::NetworkError)), ("second", 1, Some(EndCause::Human))]);
+    drop(second);
+
+    let _second = pair.carrier("second", &refused(503));
+    for (status, cause) in [(486, EndCause::Busy), (603, EndCause::Rejected), (404, EndCause::InvalidNumber)] {
+        let first = pair.carrier("first", &refused(status));
+        let (outcome, attempts) = pair.call(&store).await;
+        assert_eq!(path(&attempts), [("first", 0, Some(cause))], "{status}");
+        assert_eq!(outcome.as_deref(), Some(cause.as_str()));
+        drop(first);
+    }
+    // Both fail: the call ends as the last one did.
+    let _first = pair.carrier("first", &refused(500));
+    let (outcome, attempts) = pair.call(&store).await;
+    let expected = [("first", 0, Some(EndCause::TrunkError)), ("second", 1, Some(EndCause::TrunkError))];
+    assert_eq!((outcome.as_deref(), path(&attempts)), (Some("trunk_error"), expected.to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_no_trunk_serves_wait_and_a_bad_edit_keeps_the_old_trunk() {
+    let pair = Pair::new();
+    let engine = pair.depot.serve();
+    let _first = pair.carrier("first", ANSWERS);
+    let store = pair.depot.store().await;
+    let file = pair.trunk_file("first");
+    pair.depot.edit(&file, "max_calls", "serves = [\"0044\"]\nmax_calls");
+    engine.signal(Signal::SIGHUP);
+    engine.wait_for("the edit is not taken");
+    engine.wait_for("trunks/first.toml:");
+    engine.wait_for("serves = [\"0044\"]");
+    engine.wait_for("`0044` in `serves` is no prefix");
+    engine.wait_for("write \"+44\"");
+    let (outcome, attempts) = pair.call(&store).await;
+    assert_eq!((outcome.as_deref(), attempts[0].trunk.as_str()), (Some("answered"), "first"), "the old one goes on");
+
+    pair.depot.edit(&file, "0044", "+44");
+    pair.depot.edit(&pair.trunk_file("second"), "max_calls", "serves = [\"+44\"]\nmax_calls");
+    pair.depot.edit("sip-config/callahead.toml", "\"+1976\"", "\"+1976\", \"+1212\"");
+    engine.signal(Signal::SIGHUP);
+    engine.wait_for("configuration reloaded");
+    for (number, why) in [("+12025550102", "no_trunk: no trunk serves this number"), ("+12125550102", "forbidden: ")] {
+        let id = pair.depot.call(&store, number).await;
+        let call = until(&store, id, |call| call.waiting.is_some()).await;
+        assert!(call.waiting.as_deref().unwrap().starts_with(why), "{call:?}");
+        assert!(attempts::of_call(&store, id).await.unwrap().is_empty());
+    }
+}
