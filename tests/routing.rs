@@ -112,6 +112,24 @@ async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
     assert_eq!((&skipped["trunk"], &skipped["code"]), (&"first".into(), &"breaker_open".into()));
     assert!(skipped["ready_in_s"].as_u64().is_some_and(|seconds| (1..=8).contains(&seconds)), "{skipped}");
 
+    // The command sees it as soon as the engine's next heartbeat has told it; nothing is dialled.
+    let route = |words: &[&str]| {
+        let output = pair.depot.run(&[&["route", "+12025550102"], words].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = (0..30).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        let json: serde_json::Value = serde_json::from_str(&route(&["--json"])).unwrap();
+        (json["skipped"] != serde_json::json!([])).then_some(json)
+    });
+    let json = json.expect("a heartbeat tells within 2 s");
+    assert_eq!((&json["live"], &json["strategy"]), (&true.into(), &"priority".into()), "{json}");
+    assert_eq!(json["candidates"][0]["trunk"], "second", "{json}");
+    assert_eq!(json["candidates"][0]["dials"], "+12025550102");
+    assert_eq!((&json["skipped"][0]["trunk"], &json["skipped"][0]["code"]), (&"first".into(), &"breaker_open".into()));
+    assert!(route(&[]).contains("as the engine sees its trunks now"));
+
     // The trunk still fails: one call finds out, and the next ones stay away for twice as long.
     std::thread::sleep(OPEN);
     assert_eq!(path(&pair.call(&store).await.1)[0], ("first", 0, Some(EndCause::TrunkError)));
@@ -151,6 +169,41 @@ async fn a_dead_trunk_fails_over_and_a_callees_own_no_does_not() {
     let (outcome, attempts) = pair.call(&store).await;
     let expected = [("first", 0, Some(EndCause::TrunkError)), ("second", 1, Some(EndCause::TrunkError))];
     assert_eq!((outcome.as_deref(), path(&attempts)), (Some("trunk_error"), expected.to_vec()));
+}
+
+#[test]
+fn the_route_command_shows_order_prices_and_reasons_without_an_engine() {
+    let pair = Pair::new();
+    let route = |words: &[&str]| pair.depot.run(&[&["route"], words].concat());
+    let rules = "cost = [{ prefix = \"+1202\", per_minute = 0.02 }]\nrewrite = [{ prefix = \"+1\", replace = \"001\" }]\nmax_calls";
+    pair.depot.edit(&pair.trunk_file("first"), "max_calls", rules);
+    let rules = "cost = [{ prefix = \"+1\", per_minute = 0.008 }]\nanonymous = true\nmax_calls";
+    pair.depot.edit(&pair.trunk_file("second"), "max_calls", rules);
+    pair.depot.edit("sip-config/callahead.toml", "strategy  = \"priority\"", "strategy = \"cost\"");
+    let output = route(&["(202)", "555-0102"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("by cost, by the configuration only"), "{said}");
+    let line = |trunk: &str| said.lines().find(|line| line.contains(trunk)).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(line("second"), ["1", "second", "0.008", "63", "0.008", "a", "minute", "+12025550102", "anonymous"]);
+    assert_eq!(line("first"), ["2", "first", "0.02", "63", "0.02", "a", "minute", "0012025550102", "+12025550100"]);
+    assert!(!pair.depot.folder.path().join("data").exists(), "nothing was begun");
+
+    for name in ["first", "second"] {
+        pair.depot.edit(&pair.trunk_file(name), "max_calls", "serves = [\"+44\"]\nmax_calls");
+    }
+    for (number, said) in [
+        ("+12025550102", "no trunk would carry this call now"),
+        ("+19005550102", "`forbidden` in [routing] of callahead.toml has +1900"),
+        ("911", "emergency number"),
+        ("12", "cannot be called"),
+    ] {
+        let output = route(&[number]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{output:?}");
+    }
+    let output = route(&["+12025550102"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("it does not serve this number"), "{output:?}");
+    assert_eq!(route(&[]).status.code(), Some(2), "wrong use");
 }
 
 #[tokio::test(flavor = "multi_thread")]

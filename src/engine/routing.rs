@@ -1,5 +1,6 @@
 //! Which trunk a call takes: the choice with its reasons, the ticket that is handed back, and what a call says about its trunk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::trunks::Line;
 use crate::call::{Conclusion, EndCause};
 use crate::config::Trunk;
 use crate::media::Statistics;
-use crate::route::{self, Candidate, Choice, Number, Skipped, Strategy, Ticket, Verdict};
+use crate::route::{self, Candidate, Choice, Number, Skipped, Strategy, Ticket, TrunkState, Verdict};
 use crate::store::attempts::Route;
 
 /// How long a failover waits for room on the next trunk.
@@ -170,6 +171,12 @@ pub(super) async fn another(engine: &Arc<Engine>, number: &Number, failed: &mut 
         }
     }
     None
+}
+
+/// How the trunks stand, for commands in other processes: [`TrunkState`] by name.
+pub(super) fn states(engine: &Engine) -> serde_json::Value {
+    let states: BTreeMap<String, TrunkState> = engine.routes().states(Instant::now());
+    serde_json::to_value(states).unwrap_or_default()
 }
 
 /// Whether the call may be tried on another trunk at once: this one or the network to it failed, and the callee has not heard

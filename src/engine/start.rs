@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, scheduler, transcription};
+use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -272,7 +272,7 @@ const BEAT: Duration = Duration::from_secs(2);
 async fn beat(engine: Arc<Engine>, instance: uuid::Uuid) {
     let mut stop = engine.stop.subscribe();
     loop {
-        match store::engine::beat(&engine.store, Timestamp::now(), instance).await {
+        match store::engine::beat(&engine.store, Timestamp::now(), instance, &routing::states(&engine)).await {
             Ok(true) => {}
             Ok(false) => {
                 error!("another engine has taken over this data folder: no new calls are begun here");

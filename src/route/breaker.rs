@@ -10,6 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// An open time is not doubled beyond this.
 const LONGEST_OPEN: Duration = Duration::from_secs(900);
 
@@ -48,6 +50,24 @@ enum State {
     Probing {
         time: Duration,
     },
+}
+
+/// How a breaker stands, as one process tells another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed {
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// No call goes through.
+    Open {
+        /// For so long, in milliseconds; 0: the next call finds out.
+        ms: u64,
+    },
+    /// One call is finding out.
+    Probing,
 }
 
 /// Why no call may begin.
@@ -129,6 +149,30 @@ impl Breaker {
         if let (State::Probing { time }, Pass::Probe) = (self.state, pass) {
             self.state = State::Open { until: now, time };
         }
+    }
+
+    /// How it stands.
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match self.state {
+            State::Closed { failures } => BreakerState::Closed { failures },
+            State::Open { until, .. } => {
+                BreakerState::Open { ms: u64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX) }
+            }
+            State::Probing { .. } => BreakerState::Probing,
+        }
+    }
+
+    /// Takes it to stand as another process said that it did `age` ago.
+    pub fn suppose(&mut self, state: BreakerState, age: Duration, now: Instant) {
+        let time = self.limits.open;
+        self.state = match state {
+            BreakerState::Closed { failures } => State::Closed { failures },
+            BreakerState::Open { ms } => {
+                let left = Duration::from_millis(ms).min(LONGEST_OPEN.max(time)).saturating_sub(age);
+                State::Open { until: now + left, time }
+            }
+            BreakerState::Probing => State::Probing { time },
+        };
     }
 
     /// Changes the limits; what is known stays known.

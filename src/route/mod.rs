@@ -12,7 +12,7 @@ mod quality;
 mod strategy;
 mod trunks;
 
-pub use breaker::{Breaker, BreakerLimits, Pass, Tripped};
+pub use breaker::{Breaker, BreakerLimits, BreakerState, Pass, Tripped};
 pub use limits::{Full, Gate, TokenBucket};
 pub use number::{Country, Number, NumberError, NumberFormat};
 pub use prefix::{
@@ -20,7 +20,7 @@ pub use prefix::{
 };
 pub use quality::{Quality, Sample, Score, mos};
 pub use strategy::{Candidate, Standing, Strategy};
-pub use trunks::{Choice, RouteRules, Routes, Skip, Skipped, Ticket, TrunkLimits, Verdict};
+pub use trunks::{Choice, RouteRules, Routes, Skip, Skipped, Ticket, TrunkLimits, TrunkState, Verdict};
 
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,8 @@ pub struct Sample {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Quality {
     samples: VecDeque<Sample>,
+    /// What another process made of calls that are not known here.
+    supposed: Option<Score>,
 }
 
 /// What the window comes to.
@@ -58,14 +60,23 @@ pub struct Score {
 impl Quality {
     /// Adds a call.
     pub fn note(&mut self, sample: Sample) {
+        self.supposed = None;
         if self.samples.len() >= LAST {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
     }
 
+    /// A window that comes to `score` until the first call is noted.
+    pub fn supposed(score: Score) -> Self {
+        Self { supposed: Some(score), ..Self::default() }
+    }
+
     /// What the calls up to `now` come to.
     pub fn score(&self, now: Instant) -> Score {
+        if let Some(score) = self.supposed {
+            return score;
+        }
         let age = |sample: &Sample| now.saturating_duration_since(sample.at);
         let weighted = || {
             let recent = self.samples.iter().filter(move |sample| age(sample) <= WINDOW);

@@ -166,9 +166,38 @@ fn an_open_breaker_lets_one_call_find_out() {
     routes.reached(&mut probe, at(102));
     assert_eq!(order(&routes, at(102)), ["a"], "it rings: nobody waits for the end of the call");
     routes.end(probe, Verdict::Answered { mos: Some(4.4) }, at(200));
-    assert_eq!(routes.scores(at(200))[0].1.post_dial_ms, Some(2000));
+    assert_eq!(routes.states(at(200))["a"].score.post_dial_ms, Some(2000));
     fail(&mut routes, "a", at(201));
     assert_eq!(order(&routes, at(201)), ["a"], "closed, and counting from nothing");
+}
+
+#[test]
+fn what_one_process_tells_another_gives_the_same_choice() {
+    let now = Instant::now();
+    let trunks = || rules(9, [limits("a", 0, 5), limits("b", 0, 1), limits("c", 0, 5), limits("d", 1, 5)]);
+    let trunks = || RouteRules { strategy: Strategy::Quality, ..trunks() };
+    let mut routes = Routes::new(trunks(), now);
+    fail(&mut routes, "a", now);
+    fail(&mut routes, "a", now);
+    let running = routes.begin("b", now).unwrap().unwrap();
+    fail(&mut routes, "c", now);
+    routes.set_unreachable("d", Some("silent".to_owned()));
+    let told = serde_json::to_string(&routes.states(now)).unwrap();
+
+    let later = now + secs(4);
+    let mut other = Routes::new(trunks(), later);
+    let states: std::collections::BTreeMap<String, TrunkState> = serde_json::from_str(&told).unwrap();
+    for (name, state) in &states {
+        other.suppose(name, state, secs(4), later);
+    }
+    other.suppose("gone", &states["a"], secs(4), later);
+    let (ours, theirs) = (routes.choose(&callee(), &[], now), other.choose(&callee(), &[], later));
+    assert_eq!(theirs.candidates, ours.candidates);
+    assert_eq!(theirs.skipped[0].ready_in_s, Some(26), "four seconds have passed");
+    let codes = |choice: &Choice| choice.skipped.iter().map(|skip| skip.code).collect::<Vec<_>>();
+    assert_eq!(codes(&theirs), ["breaker_open", "full", "unreachable"]);
+    assert_eq!(codes(&theirs), codes(&ours));
+    routes.end(running, Verdict::Nothing, later);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::breaker::{Breaker, BreakerLimits, Pass, Tripped};
+use super::breaker::{Breaker, BreakerLimits, BreakerState, Pass, Tripped};
 use super::limits::{Full, Gate};
 use super::number::Number;
 use super::prefix::{Prefix, Price, Rate, price};
@@ -92,6 +92,19 @@ pub struct Choice {
     pub candidates: Vec<Candidate>,
     /// The others, by name.
     pub skipped: Vec<Skipped>,
+}
+
+/// How a trunk stands, as one process tells another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrunkState {
+    /// How many calls run on it.
+    pub active: u32,
+    /// Its breaker.
+    pub breaker: BreakerState,
+    /// Why it is passed over, if watching it found out that it does not answer.
+    pub unreachable: Option<String>,
+    /// How its last calls went.
+    pub score: Score,
 }
 
 /// A call that was let through to a trunk; [`Routes::end`] takes it back.
@@ -270,9 +283,25 @@ impl Routes {
         self.trunks.get(trunk).map_or(0, |trunk| trunk.gate.active())
     }
 
-    /// How the last calls of each trunk went.
-    pub fn scores(&self, now: Instant) -> Vec<(&str, Score)> {
-        self.trunks.iter().map(|(name, trunk)| (name.as_str(), trunk.quality.score(now))).collect()
+    /// How each trunk stands.
+    pub fn states(&self, now: Instant) -> BTreeMap<String, TrunkState> {
+        let state = |trunk: &Trunk| TrunkState {
+            active: trunk.gate.active(),
+            breaker: trunk.breaker.state(now),
+            unreachable: trunk.unreachable.clone(),
+            score: trunk.quality.score(now),
+        };
+        self.trunks.iter().map(|(name, trunk)| (name.clone(), state(trunk))).collect()
+    }
+
+    /// Takes a trunk to stand as another process said that it did `age` ago. Without effect on a trunk that is not there.
+    pub fn suppose(&mut self, trunk: &str, state: &TrunkState, age: Duration, now: Instant) {
+        if let Some(trunk) = self.trunks.get_mut(trunk) {
+            trunk.gate.suppose(state.active);
+            trunk.breaker.suppose(state.breaker, age, now);
+            trunk.unreachable.clone_from(&state.unreachable);
+            trunk.quality = Quality::supposed(state.score);
+        }
     }
 }
 

@@ -172,8 +172,10 @@ async fn one_engine_serves_a_database() {
     assert_eq!(engine::claim(&store, at("09:00:05"), 11, alive).await.unwrap().unwrap_err().pid, 10);
     assert_eq!(engine::current(&store, at("09:00:05")).await.unwrap().unwrap().pid, 10);
     let second = engine::claim(&store, at("09:00:05"), 11, |pid| pid == 10).await.unwrap().unwrap();
-    assert!(!engine::beat(&store, at("09:00:06"), first.instance).await.unwrap());
-    assert!(engine::beat(&store, at("09:00:20"), second.instance).await.unwrap());
+    assert!(!engine::beat(&store, at("09:00:06"), first.instance, &serde_json::json!({})).await.unwrap());
+    let trunks = serde_json::json!({ "main": { "active": 3 } });
+    assert!(engine::beat(&store, at("09:00:20"), second.instance, &trunks).await.unwrap());
+    assert_eq!(engine::current(&store, at("09:00:21")).await.unwrap().unwrap().trunks, trunks);
     assert!(engine::current(&store, at("09:00:31")).await.unwrap().is_none());
     engine::release(&store, at("09:00:31"), second.instance).await.unwrap();
     assert!(engine::claim(&store, at("09:00:31"), 12, alive).await.unwrap().is_ok());
