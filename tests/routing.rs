@@ -182,7 +182,7 @@ fn the_route_command_shows_order_prices_and_reasons_without_an_engine() {
     pair.depot.edit("sip-config/callahead.toml", "strategy  = \"priority\"", "strategy = \"cost\"");
     let output = route(&["(202)", "555-0102"]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && said.contains("by cost, by the configuration only"), "{said}");
+    assert!(output.status.success() && said.contains("strategy cost, by the configuration only"), "{said}");
     let line = |trunk: &str| said.lines().find(|line| line.contains(trunk)).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(line("second"), ["1", "second", "0.008", "63", "0.008", "a", "minute", "+12025550102", "anonymous"]);
     assert_eq!(line("first"), ["2", "first", "0.02", "63", "0.02", "a", "minute", "0012025550102", "+12025550100"]);

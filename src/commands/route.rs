@@ -101,7 +101,7 @@ fn print(config: &Config, number: &Number, choice: &Choice, live: bool) {
         true => "as the engine sees its trunks now",
         false => "by the configuration only: no engine runs, so that nothing is known of the trunks' health",
     };
-    println!("{}, by {}, {how}\n", number.e164(), choice.strategy);
+    println!("{}, strategy {}, {how}\n", number.e164(), choice.strategy);
     if !choice.candidates.is_empty() {
         let mut table = plain(&["#", "trunk", "a minute", "quality", "why", "dials", "shows"]);
         for (at, candidate) in choice.candidates.iter().enumerate() {
