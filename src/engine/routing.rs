@@ -240,3 +240,83 @@ impl Way {
         Route { trunk: self.trunk.name.clone(), failover: self.why.failover, why: why.ok() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(cause: EndCause, answered: bool, reached: bool) -> Conclusion {
+        let (answers, collected) = (Vec::new(), BTreeMap::new());
+        Conclusion { cause, sip_status: None, reason: None, outcome: None, answers, collected, answered, reached }
+    }
+
+    #[test]
+    fn only_a_trunks_own_failure_that_nobody_heard_fails_over() {
+        for cause in EndCause::ALL {
+            let own = matches!(cause, EndCause::TrunkError | EndCause::NetworkError);
+            assert_eq!(may_fail_over(&end(*cause, false, false)), own, "{cause}");
+            assert!(!may_fail_over(&end(*cause, false, true)), "{cause}: it rang");
+            assert!(!may_fail_over(&end(*cause, true, true)), "{cause}: it was picked up");
+        }
+    }
+
+    #[test]
+    fn what_each_end_says_about_the_trunk() {
+        let table = [
+            (end(EndCause::TrunkError, false, false), Verdict::Failed),
+            (end(EndCause::NetworkError, false, false), Verdict::Failed),
+            (end(EndCause::TrunkError, false, true), Verdict::Failed),
+            (end(EndCause::Busy, false, false), Verdict::Unanswered),
+            (end(EndCause::Rejected, false, true), Verdict::Unanswered),
+            (end(EndCause::NoAnswer, false, true), Verdict::Unanswered),
+            (end(EndCause::InvalidNumber, false, false), Verdict::Unanswered),
+            (end(EndCause::Cancelled, false, true), Verdict::Nothing),
+            (end(EndCause::Unknown, false, true), Verdict::Nothing),
+            (end(EndCause::Human, true, true), Verdict::Answered { mos: None }),
+            (end(EndCause::NetworkError, true, true), Verdict::Answered { mos: Some(1.0) }),
+        ];
+        for (conclusion, expected) in table {
+            assert_eq!(verdict(&conclusion, None), expected, "{conclusion:?}");
+        }
+    }
+
+    #[test]
+    fn the_sound_of_a_call_counts_when_there_was_enough_of_it() {
+        let heard = |received, lost| {
+            let sound = Statistics { received, lost, ..Statistics::default() };
+            match verdict(&end(EndCause::Human, true, true), Some(&sound)) {
+                Verdict::Answered { mos } => mos,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(heard(99, 0), None);
+        assert!(heard(1000, 0) > Some(4.3) && heard(900, 100) < Some(3.8));
+    }
+
+    #[test]
+    fn why_no_trunk_is_free_decides_when_to_look_again() {
+        let now = Instant::now();
+        let skip = |trunk: &str, code, ready: Option<u64>| {
+            let ready = ready.map(|seconds| now + Duration::from_secs(seconds));
+            Skipped { trunk: trunk.to_owned(), code, reason: format!("is {code}"), ready, ready_in_s: None }
+        };
+        let table = [
+            (vec![], "no_trunk: no trunk is configured", Some(60)),
+            (vec![skip("a", "not_served", None)], "no_trunk: no trunk serves", Some(60)),
+            (vec![skip("a", "not_served", None), skip("b", "full", None)], "no_free_trunk: b: is full", None),
+            (vec![skip("a", "breaker_open", Some(20)), skip("b", "calls_per_second", Some(1))], "no_free_trunk: a: is", None),
+            (vec![skip("a", "breaker_open", Some(20)), skip("b", "unreachable", None)], "no_free_trunk: a: is", Some(20)),
+            (vec![skip("a", "breaker_open", Some(0))], "no_free_trunk: a: is breaker_open", Some(1)),
+            (vec![skip("a", "failed", None)], "no_free_trunk: a: is failed", Some(60)),
+        ];
+        for (skipped, text, seconds) in table {
+            let found = no_way(&skipped, now);
+            assert!(found.to_string().starts_with(text), "{found}");
+            let wait = match found {
+                NoWay::Later { wait, .. } => Some(wait.as_secs()),
+                _ => None,
+            };
+            assert_eq!(wait, seconds, "{text}");
+        }
+    }
+}
