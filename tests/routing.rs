@@ -171,6 +171,63 @@ async fn a_dead_trunk_fails_over_and_a_callees_own_no_does_not() {
     assert_eq!((outcome.as_deref(), path(&attempts)), (Some("trunk_error"), expected.to_vec()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_invite_follows_the_trunks_rules() {
+    let pair = Pair::new();
+    let trunk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    trunk.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    fs::remove_file(pair.depot.folder.path().join(pair.trunk_file("second"))).unwrap();
+    let file = pair.trunk_file("first");
+    let text = fs::read_to_string(pair.depot.folder.path().join(&file)).unwrap();
+    let port = text.lines().find(|line| line.starts_with("port = ")).unwrap();
+    pair.depot.edit(&file, port, &format!("port = {}", trunk.local_addr().unwrap().port()));
+    let rules = "rewrite = [{ prefix = \"+1202\", replace = \"9#0\" }, { prefix = \"+\", replace = \"00\" }]\n\
+                 caller_ids = [{ country = \"DE\", caller_id = \"+493012345678\" }]\n\
+                 anonymous = true\nasserted_identity = true\nmax_calls";
+    pair.depot.edit(&file, "max_calls", rules);
+    let engine = pair.depot.serve();
+    let store = pair.depot.store().await;
+
+    let invite = refuse_one(&pair.depot, &store, &trunk, "+12025550102").await;
+    assert!(invite.starts_with("INVITE sip:9%2305550102@127.0.0.1"), "{invite}");
+    assert!(invite.contains("From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag="), "{invite}");
+    assert!(invite.contains("Privacy: id\r\n"), "{invite}");
+    let asserted = "P-Asserted-Identity: \"Riverside Depot\" <sip:+12025550100@127.0.0.1>\r\n";
+    assert!(invite.contains(asserted), "{invite}");
+
+    pair.depot.edit(&file, "anonymous = true\nasserted_identity = true\n", "");
+    engine.signal(Signal::SIGHUP);
+    engine.wait_for("configuration reloaded");
+    let invite = refuse_one(&pair.depot, &store, &trunk, "+491711234567").await;
+    assert!(invite.starts_with("INVITE sip:00491711234567@127.0.0.1"), "{invite}");
+    assert!(invite.contains("From: \"Riverside Depot\" <sip:+493012345678@127.0.0.1>;tag="), "{invite}");
+    assert!(!invite.contains("Privacy") && !invite.contains("P-Asserted-Identity"), "{invite}");
+}
+
+/// Calls `number`; the trunk says busy. Returns the INVITE.
+async fn refuse_one(depot: &Depot, store: &Store, trunk: &UdpSocket, number: &str) -> String {
+    let id = depot.call(store, number).await;
+    let mut buffer = [0; 4096];
+    let (invite, source) = loop {
+        let (length, source) = trunk.recv_from(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.starts_with("INVITE ") {
+            break (text, source);
+        }
+    };
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let mut busy = "SIP/2.0 486 Busy Here\r\n".to_owned();
+    for line in invite.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))) {
+        let tag = if line.starts_with("To:") { ";tag=busy" } else { "" };
+        busy += &format!("{line}{tag}\r\n");
+    }
+    busy += "Content-Length: 0\r\n\r\n";
+    trunk.send_to(busy.as_bytes(), source).unwrap();
+    let call = until(store, id, |call| call.state == CallState::Done).await;
+    assert_eq!(call.outcome.as_deref(), Some("busy"));
+    invite
+}
+
 #[test]
 fn the_route_command_shows_order_prices_and_reasons_without_an_engine() {
     let pair = Pair::new();
