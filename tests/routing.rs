@@ -40,14 +40,24 @@ impl Pair {
         for (name, priority, port) in [("first", 10, free_port()), ("second", 20, free_port())] {
             let text: String = text
                 .lines()
-                .filter(|line| !line.starts_with("port ") && !line.starts_with("register ") && !line.starts_with("expires "))
+                .filter(|line| {
+                    !line.starts_with("port ")
+                        && !line.starts_with("register ")
+                        && !line.starts_with("expires ")
+                })
                 .map(|line| match line {
                     line if line.starts_with("priority ") => format!("priority = {priority}\n"),
-                    line if line.starts_with("breaker ") => "breaker = { failures = 2, open = \"4s\" }\n".to_owned(),
+                    line if line.starts_with("breaker ") => {
+                        "breaker = { failures = 2, open = \"4s\" }\n".to_owned()
+                    }
                     line => format!("{line}\n"),
                 })
                 .collect();
-            fs::write(trunks.join(format!("{name}.toml")), format!("port = {port}\noptions_every = \"0s\"\n{text}")).unwrap();
+            fs::write(
+                trunks.join(format!("{name}.toml")),
+                format!("port = {port}\noptions_every = \"0s\"\n{text}"),
+            )
+            .unwrap();
         }
         depot.edit("sip-config/callahead.toml", "ring_timeout    = \"30s\"", "ring_timeout    = \"5s\"");
         Self { depot }
@@ -96,7 +106,10 @@ async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
 
     let (outcome, attempts) = pair.call(&store).await;
     assert_eq!(outcome.as_deref(), Some("answered"));
-    assert_eq!(path(&attempts), [("first", 0, Some(EndCause::TrunkError)), ("second", 1, Some(EndCause::Human))]);
+    assert_eq!(
+        path(&attempts),
+        [("first", 0, Some(EndCause::TrunkError)), ("second", 1, Some(EndCause::Human))]
+    );
     let why = attempts[0].route_why.as_ref().unwrap();
     assert_eq!((&why["strategy"], &why["reason"]), (&"priority".into(), &"priority 10".into()), "{why}");
     assert_eq!(why["others"][0]["trunk"], "second");
@@ -107,7 +120,10 @@ async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
     // The second failure in a row opens the breaker: then the other trunk is the first choice.
     pair.call(&store).await;
     let (outcome, attempts) = pair.call(&store).await;
-    assert_eq!((outcome.as_deref(), path(&attempts)), (Some("answered"), vec![("second", 0, Some(EndCause::Human))]));
+    assert_eq!(
+        (outcome.as_deref(), path(&attempts)),
+        (Some("answered"), vec![("second", 0, Some(EndCause::Human))])
+    );
     let skipped = &attempts[0].route_why.as_ref().unwrap()["skipped"][0];
     assert_eq!((&skipped["trunk"], &skipped["code"]), (&"first".into(), &"breaker_open".into()));
     assert!(skipped["ready_in_s"].as_u64().is_some_and(|seconds| (1..=8).contains(&seconds)), "{skipped}");
@@ -127,7 +143,10 @@ async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
     assert_eq!((&json["live"], &json["strategy"]), (&true.into(), &"priority".into()), "{json}");
     assert_eq!(json["candidates"][0]["trunk"], "second", "{json}");
     assert_eq!(json["candidates"][0]["dials"], "+12025550102");
-    assert_eq!((&json["skipped"][0]["trunk"], &json["skipped"][0]["code"]), (&"first".into(), &"breaker_open".into()));
+    assert_eq!(
+        (&json["skipped"][0]["trunk"], &json["skipped"][0]["code"]),
+        (&"first".into(), &"breaker_open".into())
+    );
     assert!(route(&[]).contains("as the engine sees its trunks now"));
 
     // The trunk still fails: one call finds out, and the next ones stay away for twice as long.
@@ -141,7 +160,10 @@ async fn a_failing_trunk_is_passed_over_then_left_alone_then_tried_again() {
     std::thread::sleep(OPEN * 2);
     for _ in 0..2 {
         let (outcome, attempts) = pair.call(&store).await;
-        assert_eq!((outcome.as_deref(), path(&attempts)), (Some("answered"), vec![("first", 0, Some(EndCause::Human))]));
+        assert_eq!(
+            (outcome.as_deref(), path(&attempts)),
+            (Some("answered"), vec![("first", 0, Some(EndCause::Human))])
+        );
     }
 }
 
@@ -153,11 +175,15 @@ async fn a_dead_trunk_fails_over_and_a_callees_own_no_does_not() {
     let store = pair.depot.store().await;
     let (outcome, attempts) = pair.call(&store).await;
     assert_eq!(outcome.as_deref(), Some("answered"));
-    assert_eq!(path(&attempts), [("first", 0, Some(EndCause::NetworkError)), ("second", 1, Some(EndCause::Human))]);
+    assert_eq!(
+        path(&attempts),
+        [("first", 0, Some(EndCause::NetworkError)), ("second", 1, Some(EndCause::Human))]
+    );
     drop(second);
 
     let _second = pair.carrier("second", &refused(503));
-    for (status, cause) in [(486, EndCause::Busy), (603, EndCause::Rejected), (404, EndCause::InvalidNumber)] {
+    for (status, cause) in [(486, EndCause::Busy), (603, EndCause::Rejected), (404, EndCause::InvalidNumber)]
+    {
         let first = pair.carrier("first", &refused(status));
         let (outcome, attempts) = pair.call(&store).await;
         assert_eq!(path(&attempts), [("first", 0, Some(cause))], "{status}");
@@ -240,9 +266,17 @@ fn the_route_command_shows_order_prices_and_reasons_without_an_engine() {
     let output = route(&["(202)", "555-0102"]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("strategy cost, by the configuration only"), "{said}");
-    let line = |trunk: &str| said.lines().find(|line| line.contains(trunk)).unwrap().split_whitespace().collect::<Vec<_>>();
-    assert_eq!(line("second"), ["1", "second", "0.008", "63", "0.008", "a", "minute", "+12025550102", "anonymous"]);
-    assert_eq!(line("first"), ["2", "first", "0.02", "63", "0.02", "a", "minute", "0012025550102", "+12025550100"]);
+    let line = |trunk: &str| {
+        said.lines().find(|line| line.contains(trunk)).unwrap().split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        line("second"),
+        ["1", "second", "0.008", "63", "0.008", "a", "minute", "+12025550102", "anonymous"]
+    );
+    assert_eq!(
+        line("first"),
+        ["2", "first", "0.02", "63", "0.02", "a", "minute", "0012025550102", "+12025550100"]
+    );
     assert!(!pair.depot.folder.path().join("data").exists(), "nothing was begun");
 
     for name in ["first", "second"] {
@@ -278,14 +312,20 @@ async fn numbers_that_no_trunk_serves_wait_and_a_bad_edit_keeps_the_old_trunk() 
     engine.wait_for("`0044` in `serves` is no prefix");
     engine.wait_for("write \"+44\"");
     let (outcome, attempts) = pair.call(&store).await;
-    assert_eq!((outcome.as_deref(), attempts[0].trunk.as_str()), (Some("answered"), "first"), "the old one goes on");
+    assert_eq!(
+        (outcome.as_deref(), attempts[0].trunk.as_str()),
+        (Some("answered"), "first"),
+        "the old one goes on"
+    );
 
     pair.depot.edit(&file, "0044", "+44");
     pair.depot.edit(&pair.trunk_file("second"), "max_calls", "serves = [\"+44\"]\nmax_calls");
     pair.depot.edit("sip-config/callahead.toml", "\"+1976\"", "\"+1976\", \"+1212\"");
     engine.signal(Signal::SIGHUP);
     engine.wait_for("configuration reloaded");
-    for (number, why) in [("+12025550102", "no_trunk: no trunk serves this number"), ("+12125550102", "forbidden: ")] {
+    for (number, why) in
+        [("+12025550102", "no_trunk: no trunk serves this number"), ("+12125550102", "forbidden: ")]
+    {
         let id = pair.depot.call(&store, number).await;
         let call = until(&store, id, |call| call.waiting.is_some()).await;
         assert!(call.waiting.as_deref().unwrap().starts_with(why), "{call:?}");

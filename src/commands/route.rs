@@ -39,7 +39,10 @@ impl Route {
         let now = Instant::now();
         let mut routes = Routes::new(config.route_rules(), now);
         if let Some(prefix) = routes.forbidden(&number) {
-            bail!("{} is never called: `forbidden` in [routing] of callahead.toml has {prefix}", number.e164());
+            bail!(
+                "{} is never called: `forbidden` in [routing] of callahead.toml has {prefix}",
+                number.e164()
+            );
         }
         let live = runtime()?.block_on(live(&config))?;
         if let Some((states, age)) = &live {
@@ -49,7 +52,10 @@ impl Route {
         }
         let choice = routes.choose(&number, &[], now);
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&as_json(&config, &number, &choice, live.is_some()))?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&as_json(&config, &number, &choice, live.is_some()))?
+            );
         } else {
             print(&config, &number, &choice, live.is_some());
         }
@@ -66,10 +72,12 @@ async fn live(config: &Config) -> Result<Option<(BTreeMap<String, TrunkState>, D
     if !path.exists() {
         return Ok(None);
     }
-    let store = Store::open(&path).await.with_context(|| format!("cannot open the database {}", path.display()))?;
+    let store =
+        Store::open(&path).await.with_context(|| format!("cannot open the database {}", path.display()))?;
     let now = Timestamp::now();
     let Some(engine) = engine::current(&store, now).await? else { return Ok(None) };
-    let states = serde_json::from_value(engine.trunks).context("the engine that runs is of another version")?;
+    let states =
+        serde_json::from_value(engine.trunks).context("the engine that runs is of another version")?;
     Ok(Some((states, now.duration_since(engine.seen_at).try_into().unwrap_or_default())))
 }
 

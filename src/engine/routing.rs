@@ -83,7 +83,9 @@ pub(super) fn take(engine: &Arc<Engine>, number: &Number, failed: &Failed) -> Re
     let config = engine.config();
     let mut routes = engine.routes();
     if let Some(prefix) = routes.forbidden(number) {
-        let reason = format!("forbidden: numbers that begin with {prefix} are never called: see [routing] in callahead.toml");
+        let reason = format!(
+            "forbidden: numbers that begin with {prefix} are never called: see [routing] in callahead.toml"
+        );
         return Err(NoWay::Later { reason, wait: WAIT });
     }
     routes.check(now).map_err(NoWay::EngineFull)?;
@@ -133,7 +135,10 @@ fn no_way(skipped: &[Skipped], now: Instant) -> NoWay {
     }
     let ready = skipped.iter().filter_map(|skip| skip.ready).min();
     let wait = ready.map_or(WAIT, |at| at.saturating_duration_since(now));
-    NoWay::Later { reason: format!("no_free_trunk: {reasons}"), wait: wait.clamp(Duration::from_secs(1), WAIT) }
+    NoWay::Later {
+        reason: format!("no_free_trunk: {reasons}"),
+        wait: wait.clamp(Duration::from_secs(1), WAIT),
+    }
 }
 
 /// Finds the address of the chosen trunk. One that has none has failed, and the next is taken.
@@ -159,7 +164,11 @@ pub(super) async fn resolve(
 }
 
 /// The next trunk of a chain of attempts, if there is one. It waits a little for room, because the callee was not reached.
-pub(super) async fn another(engine: &Arc<Engine>, number: &Number, failed: &mut Failed) -> Option<(Way, Line)> {
+pub(super) async fn another(
+    engine: &Arc<Engine>,
+    number: &Number,
+    failed: &mut Failed,
+) -> Option<(Way, Line)> {
     let deadline = Instant::now() + PATIENCE;
     while !engine.is_draining() {
         match take(engine, number, failed) {
@@ -236,7 +245,8 @@ impl Drop for OnTrunk {
 impl Way {
     /// What the attempt's row keeps.
     pub fn route(&self) -> Route {
-        let why = serde_json::to_value(&self.why).inspect_err(|error| warn!(%error, "a route's reasons are not kept"));
+        let why = serde_json::to_value(&self.why)
+            .inspect_err(|error| warn!(%error, "a route's reasons are not kept"));
         Route { trunk: self.trunk.name.clone(), failover: self.why.failover, why: why.ok() }
     }
 }
@@ -247,7 +257,16 @@ mod tests {
 
     fn end(cause: EndCause, answered: bool, reached: bool) -> Conclusion {
         let (answers, collected) = (Vec::new(), BTreeMap::new());
-        Conclusion { cause, sip_status: None, reason: None, outcome: None, answers, collected, answered, reached }
+        Conclusion {
+            cause,
+            sip_status: None,
+            reason: None,
+            outcome: None,
+            answers,
+            collected,
+            answered,
+            reached,
+        }
     }
 
     #[test]
@@ -304,8 +323,16 @@ mod tests {
             (vec![], "no_trunk: no trunk is configured", Some(60)),
             (vec![skip("a", "not_served", None)], "no_trunk: no trunk serves", Some(60)),
             (vec![skip("a", "not_served", None), skip("b", "full", None)], "no_free_trunk: b: is full", None),
-            (vec![skip("a", "breaker_open", Some(20)), skip("b", "calls_per_second", Some(1))], "no_free_trunk: a: is", None),
-            (vec![skip("a", "breaker_open", Some(20)), skip("b", "unreachable", None)], "no_free_trunk: a: is", Some(20)),
+            (
+                vec![skip("a", "breaker_open", Some(20)), skip("b", "calls_per_second", Some(1))],
+                "no_free_trunk: a: is",
+                None,
+            ),
+            (
+                vec![skip("a", "breaker_open", Some(20)), skip("b", "unreachable", None)],
+                "no_free_trunk: a: is",
+                Some(20),
+            ),
             (vec![skip("a", "breaker_open", Some(0))], "no_free_trunk: a: is breaker_open", Some(1)),
             (vec![skip("a", "failed", None)], "no_free_trunk: a: is failed", Some(60)),
         ];

@@ -90,10 +90,10 @@ async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), St
                     calls::wait(&engine.store, Timestamp::now(), call.id, &reason, call.due_at).await?;
                 }
                 said_full = true;
-                match full {
-                    NoWay::EngineFull(_) => return Ok(()),
-                    _ => continue,
+                if matches!(full, NoWay::EngineFull(_)) || !engine.routes().has_room(Instant::now()) {
+                    return Ok(());
                 }
+                continue; // another number may go over another trunk
             }
         };
         engine.in_hand().insert(call.id);

@@ -65,6 +65,7 @@ fn orders_by_priority_then_name_and_says_who_is_full() {
         (order(&routes, now), skipped(&routes, now)),
         (vec!["a".into(), "b".into()], vec![("c".into(), "full")])
     );
+    assert!(routes.has_room(now));
     assert_eq!(routes.begin("c", now).unwrap().unwrap_err(), Skip::Full(Full::Calls { max: 1 }));
     assert!(routes.begin("x", now).is_none());
     routes.end(ticket, Verdict::Unanswered, now);
@@ -78,6 +79,7 @@ fn the_engine_has_its_own_bounds_and_a_refusal_takes_nothing() {
     let ticket = routes.begin("a", now).unwrap().unwrap();
     assert_eq!(routes.begin("b", now).unwrap().unwrap_err(), Skip::Full(Full::Calls { max: 1 }));
     assert_eq!((routes.active(), routes.active_on("a"), routes.active_on("b")), (1, 1, 0));
+    assert!(routes.has_room(now), "on the trunks");
     assert!(routes.check(now).is_err());
     routes.end(ticket, Verdict::Nothing, now);
     assert!(routes.begin("b", now).unwrap().is_ok());
@@ -157,6 +159,7 @@ fn an_open_breaker_lets_one_call_find_out() {
     assert_eq!(order(&routes, at(1)), ["a"], "one failure is not enough");
     fail(&mut routes, "a", at(1));
     assert_eq!(skipped(&routes, at(30)), [("a".into(), "breaker_open")]);
+    assert!(!routes.has_room(at(30)) && routes.has_room(at(31)));
     let probe = routes.begin("a", at(31)).unwrap().unwrap();
     assert_eq!(skipped(&routes, at(31)), [("a".into(), "breaker_probing")], "exactly one");
     assert!(matches!(routes.begin("a", at(31)), Some(Err(Skip::Tripped(Tripped::Probing)))));
@@ -196,6 +199,7 @@ fn what_one_process_tells_another_gives_the_same_choice() {
     assert_eq!(theirs.skipped[0].ready_in_s, Some(26), "four seconds have passed");
     let codes = |choice: &Choice| choice.skipped.iter().map(|skip| skip.code).collect::<Vec<_>>();
     assert_eq!(codes(&theirs), ["breaker_open", "full", "unreachable"]);
+    assert!(routes.has_room(now), "the trunk that failed once");
     assert_eq!(codes(&theirs), codes(&ours));
     routes.end(running, Verdict::Nothing, later);
 }

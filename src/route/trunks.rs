@@ -219,6 +219,11 @@ impl Routes {
         self.engine.check(now)
     }
 
+    /// Whether any trunk could take a call, to whatever number it serves.
+    pub fn has_room(&self, now: Instant) -> bool {
+        self.trunks.values().any(|trunk| trunk.check_room(now).is_ok())
+    }
+
     /// Begins a call on a trunk that [`Routes::choose`] named. `None` when there is no such trunk.
     ///
     /// # Errors
@@ -317,6 +322,10 @@ impl Trunk {
         if !self.limits.serves.is_empty() && !self.limits.serves.iter().any(|prefix| prefix.matches(number)) {
             return Err(Skip::NotServed);
         }
+        self.check_room(now)
+    }
+
+    fn check_room(&self, now: Instant) -> Result<(), Skip> {
         if let Some(why) = &self.unreachable {
             return Err(Skip::Unreachable(why.clone()));
         }

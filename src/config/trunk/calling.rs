@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read_country;
 use crate::diagnostic::document::{Item, Table};
-use crate::route::{BreakerLimits, CallerId, Callees, Number, Prefix, Price, Rate, Rewrite};
+use crate::route::{BreakerLimits, Callees, CallerId, Number, Prefix, Price, Rate, Rewrite};
 
 /// The most lines of one table.
 const MAX_RULES: usize = 5000;
@@ -35,7 +35,8 @@ impl Caller {
 }
 
 pub(super) fn read_caller(table: &Table<'_, '_>) -> Option<Caller> {
-    let number = table.require("caller_id", &format!("caller_id = {NUMBER}")).and_then(|item| read_number(&item));
+    let number =
+        table.require("caller_id", &format!("caller_id = {NUMBER}")).and_then(|item| read_number(&item));
     let others = match table.get("caller_ids") {
         Some(item) => read_caller_ids(&item),
         None => Some(Vec::new()),
@@ -139,9 +140,9 @@ pub(super) fn read_breaker(table: &Table<'_, '_>) -> Option<BreakerLimits> {
     let Some(item) = table.get("breaker") else { return Some(usual) };
     let table = item.table("`breaker`", "{ failures = 5, open = \"30s\" }")?;
     let failures = table.get("failures").map_or(Some(usual.failures), |item| item.integer(1..=1000));
-    let open = table.get("open").map_or(Some(usual.open), |item| {
-        item.duration(Duration::from_secs(1)..=Duration::from_secs(3600))
-    });
+    let open = table
+        .get("open")
+        .map_or(Some(usual.open), |item| item.duration(Duration::from_secs(1)..=Duration::from_secs(3600)));
     table.finish();
     Some(BreakerLimits { failures: failures?, open: open? })
 }
@@ -206,7 +207,12 @@ fn no_dead_lines<T>(item: &Item<'_, '_>, rules: &[T], covers: impl Fn(&T, &T) ->
     for (at, later) in rules.iter().enumerate() {
         if let Some(first) = rules.iter().take(at).position(|earlier| covers(earlier, later)) {
             members.get(at)?.error(
-                format!("entry {} of `{}` is never used: entry {} counts before it", at + 1, item.key, first + 1),
+                format!(
+                    "entry {} of `{}` is never used: entry {} counts before it",
+                    at + 1,
+                    item.key,
+                    first + 1
+                ),
                 "remove one of the two, or put the longer prefix first",
             );
             return None;

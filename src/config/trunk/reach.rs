@@ -94,7 +94,9 @@ fn read_pem(item: &Item<'_, '_>, dir: &Path, what: &str) -> Option<PathBuf> {
     let wrong = match std::fs::read(&path) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
-            let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{what}-----"));
+            let begins = |line: &str| {
+                line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{what}-----"))
+            };
             if text.lines().any(begins) {
                 return Some(path);
             }
@@ -121,10 +123,9 @@ pub(super) fn read_advertised(table: &Table<'_, '_>) -> Option<Advertised> {
             return Ok(Advertised::Auto);
         }
         let (host, port) = split_port(text).ok_or("the port is not a number from 1 to 65535")?;
-        let ip: IpAddr = host
-            .trim_matches(['[', ']'])
-            .parse()
-            .map_err(|_| "this is neither `auto` nor an IP address that the trunk can reach, with or without a port")?;
+        let ip: IpAddr = host.trim_matches(['[', ']']).parse().map_err(
+            |_| "this is neither `auto` nor an IP address that the trunk can reach, with or without a port",
+        )?;
         if ip.is_unspecified() {
             return Err("nobody can reach the unspecified address");
         }
@@ -167,7 +168,10 @@ pub(super) fn check_srtp(table: &Table<'_, '_>) {
             item.error("encrypted media is not supported yet", "write `srtp = \"off\"`, or remove the line");
         }
         Some(other) => {
-            item.error(format!("`{other}` is not a value of `srtp`"), "write `srtp = \"off\"`, the only one supported");
+            item.error(
+                format!("`{other}` is not a value of `srtp`"),
+                "write `srtp = \"off\"`, the only one supported",
+            );
         }
     }
 }
