@@ -93,6 +93,9 @@ pub struct Conclusion {
     pub collected: BTreeMap<String, String>,
     /// Whether the callee picked up.
     pub answered: bool,
+    /// Whether the callee may have heard of the call: it rang, or was picked up even if only to fail. Otherwise another trunk
+    /// may be tried.
+    pub reached: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,8 @@ pub struct Call {
     local_rtp: SocketAddr,
     limits: Limits,
     phase: Phase,
+    /// The trunk has answered anything at all.
+    heard: bool,
     rang: bool,
     outputs: VecDeque<Output>,
 }
@@ -128,6 +133,7 @@ impl Call {
             local_rtp: offered.local_rtp,
             limits,
             phase,
+            heard: false,
             rang: false,
             outputs: VecDeque::new(),
         };
@@ -201,8 +207,12 @@ impl Call {
         self.session.handle_timeout(now);
         match self.phase {
             Phase::Dialing { give_up_at } if give_up_at <= now => {
-                let reason = format!("it rang for {} s", self.limits.ring.as_secs());
-                self.close(now, EndCause::NoAnswer, None, Some(reason));
+                let seconds = self.limits.ring.as_secs();
+                let (cause, reason) = match self.heard {
+                    true => (EndCause::NoAnswer, format!("it rang for {seconds} s")),
+                    false => (EndCause::NetworkError, format!("the trunk did not answer the INVITE for {seconds} s")),
+                };
+                self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
             }
             Phase::Talking { end_at } if end_at <= now => {
@@ -248,6 +258,7 @@ impl Call {
     }
 
     fn on_session(&mut self, now: Instant, event: SessionEvent) {
+        self.heard = true;
         match event {
             SessionEvent::Ringing { .. } => self.on_ringing(),
             SessionEvent::EarlyMedia { sdp } => {
@@ -291,6 +302,7 @@ impl Call {
                 self.talk.start(now);
             }
             Err(error) => {
+                self.rang = true; // somebody has picked up a phone
                 self.close(
                     now,
                     EndCause::TrunkError,
@@ -361,6 +373,7 @@ impl Call {
             answers: self.talk.answers().to_vec(),
             collected: self.talk.collected().clone(),
             answered,
+            reached: answered || self.rang,
         };
         self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
     }

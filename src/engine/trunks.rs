@@ -10,7 +10,7 @@ use crate::route::Number;
 use crate::sdp::MediaPolicy;
 use crate::sip::Hop;
 use crate::sip::auth::Credentials;
-use crate::sip::message::{Address, Uri, UriError};
+use crate::sip::message::{Address, Header, HeaderName, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
@@ -59,24 +59,44 @@ impl Line {
     /// The trunk's user or domain makes no URI.
     pub fn invite(&self, number: &Number, local: SocketAddr, sdp_offer: Vec<u8>) -> Result<OutgoingInvite, UriError> {
         let trunk = &self.trunk;
-        let target = Uri::parse(&format!("sip:{}@{}", number.format_for(trunk.number_format, trunk.country), self.host_port()))?;
-        let caller = trunk.caller_id.format_for(trunk.number_format, trunk.country);
-        let from = Uri::parse(&format!("sip:{caller}@{}", uri_host(trunk.domain())))?;
+        // `#` is not allowed in a SIP URI as it is (RFC 3261 §25.1).
+        let dialled = trunk.dialled(number).replace('#', "%23");
+        let target = Uri::parse(&format!("sip:{dialled}@{}", self.host_port()))?;
+        let (from, extra_headers) = self.identity(number)?;
         Ok(OutgoingInvite {
             to: Address::new(target.clone()),
             target,
-            from: match &trunk.display_name {
-                Some(name) => Address::new(from).with_display(name),
-                None => Address::new(from),
-            },
+            from,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
             local,
             credentials: self.credentials(),
             sdp_offer,
-            extra_headers: Vec::new(),
+            extra_headers,
             timing: Timing::default(),
         })
+    }
+
+    /// From, and the fields about who is calling, by the trunk's caller-ID rules.
+    fn identity(&self, callee: &Number) -> Result<(Address, Vec<Header>), UriError> {
+        let (trunk, caller) = (&self.trunk, &self.trunk.caller);
+        let shown = caller.number_for(callee).format_for(trunk.number_format, trunk.country);
+        let named = |uri| match &caller.display_name {
+            Some(name) => Address::new(uri).with_display(name),
+            None => Address::new(uri),
+        };
+        let ours = named(Uri::parse(&format!("sip:{shown}@{}", uri_host(trunk.domain())))?);
+        let mut fields = Vec::new();
+        if caller.asserted_identity {
+            fields.push(Header::new(HeaderName::PAssertedIdentity, &ours.to_string()));
+        }
+        if !caller.anonymous {
+            return Ok((ours, fields));
+        }
+        fields.push(Header::new(HeaderName::Privacy, "id"));
+        // RFC 3323 §4.1.1.3.
+        let nobody = Uri::parse("sip:anonymous@anonymous.invalid")?;
+        Ok((Address::new(nobody).with_display("Anonymous"), fields))
     }
 
     /// The REGISTER that keeps us known to the trunk; `None` unless it is configured.
