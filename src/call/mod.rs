@@ -210,7 +210,10 @@ impl Call {
                 let seconds = self.limits.ring.as_secs();
                 let (cause, reason) = match self.heard {
                     true => (EndCause::NoAnswer, format!("it rang for {seconds} s")),
-                    false => (EndCause::NetworkError, format!("the trunk did not answer the INVITE for {seconds} s")),
+                    false => (
+                        EndCause::NetworkError,
+                        format!("the trunk did not answer the INVITE for {seconds} s"),
+                    ),
                 };
                 self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
