@@ -1,9 +1,12 @@
 //! Phone numbers and names in the text of a message, shortened as [`Redacted`] shortens them.
 //!
-//! Shortened are: the user part of `sip:`, `sips:` and `tel:` URIs and a digest's `username` when they hold a number, and
-//! display names. Hosts, tags, branches and Call-IDs stay: they say nothing about a person.
+//! Shortened are: the user part of `sip:`, `sips:` and `tel:` URIs and a digest's `username` when they hold a number, a number
+//! that begins with `+` anywhere, and display names. Hosts, tags, branches and Call-IDs stay: they say nothing about a person.
 
 use crate::pii::Redacted;
+
+/// How far the end of a number is looked for, in bytes.
+const LONGEST: usize = 256;
 
 /// How many digits make a user part a phone number.
 const DIGITS: usize = 5;
@@ -35,35 +38,77 @@ pub fn message(text: &str) -> String {
     lines.join("\n")
 }
 
-/// `text` with the numbers in its URIs shortened.
+/// `text` with its phone numbers shortened: in URIs, and wherever a `+` and seven digits stand.
 pub fn numbers(text: &str) -> String {
+    // Only ASCII changes, so that places in one are places in the other.
+    let lower = text.to_ascii_lowercase();
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((at, length)) = next_scheme(rest) {
-        let (before, after) = rest.split_at(at + length);
-        out.push_str(before);
-        let end = after.find(['@', '>', ';', '"', ' ', ',', '\r', '\n']).unwrap_or(after.len());
-        let (user, after) = after.split_at(end);
-        let is_user = after.starts_with('@') || before.ends_with("tel:") || before.ends_with("username=\"");
-        if is_user && is_number(user) {
-            out.push_str(&Redacted::new(user).to_string());
-        } else {
-            out.push_str(user);
+    let mut at = 0;
+    for (start, kind) in places(&lower) {
+        if start < at {
+            continue; // within the number before
         }
-        rest = after;
+        let end = start + number_length(text.get(start..).unwrap_or_default(), kind);
+        let (Some(before), Some(number)) = (text.get(at..start), text.get(start..end)) else { break };
+        out.push_str(before);
+        if number.bytes().filter(u8::is_ascii_digit).count() >= kind.digits() {
+            out.push_str(&Redacted::new(number).to_string());
+        } else {
+            out.push_str(number);
+        }
+        at = end;
     }
-    out.push_str(rest);
+    out.push_str(text.get(at..).unwrap_or_default());
     out
 }
 
-/// The next place behind which a number may stand.
-fn next_scheme(text: &str) -> Option<(usize, usize)> {
-    let found = |word: &str| text.find(word).map(|at| (at, word.len()));
-    ["sip:", "sips:", "tel:", "username=\""].into_iter().filter_map(found).min()
+/// Where a number may stand.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Behind `sip:` or `sips:`, if there is an `@`.
+    User,
+    /// Behind `tel:`.
+    Tel,
+    /// A digest's user name.
+    Name,
+    /// From a `+` on.
+    Plus,
 }
 
-fn is_number(user: &str) -> bool {
-    user.bytes().filter(u8::is_ascii_digit).count() >= DIGITS
+impl Place {
+    /// How many digits make it a phone number.
+    fn digits(self) -> usize {
+        if self == Self::Plus { 7 } else { DIGITS }
+    }
+}
+
+/// Every place in `lower`, in order; what is longer comes first where two begin together.
+fn places(lower: &str) -> Vec<(usize, Place)> {
+    let marks =
+        [("sip:", Place::User), ("sips:", Place::User), ("tel:", Place::Tel), ("username=\"", Place::Name)];
+    let marked = marks
+        .into_iter()
+        .flat_map(|(mark, place)| lower.match_indices(mark).map(move |(at, _)| (at + mark.len(), place)));
+    let mut found: Vec<(usize, Place)> =
+        marked.chain(lower.match_indices('+').map(|(at, _)| (at, Place::Plus))).collect();
+    found.sort_unstable();
+    found
+}
+
+/// How many bytes from the beginning of `text` on are a number; what it is followed by is not looked at again.
+fn number_length(text: &str, place: Place) -> usize {
+    let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or(text);
+    let until = |ends: &[char]| text.find(ends).unwrap_or(text.len());
+    match place {
+        Place::User => {
+            let uri = until(&['>', '"', ' ', ',', '\r', '\n']);
+            let has_user = text.get(..uri).is_some_and(|uri| uri.contains('@'));
+            if has_user { until(&['@', ';', ':']) } else { 0 }
+        }
+        Place::Tel => until(&['>', ';', '"', ' ', ',', '\r', '\n']),
+        Place::Name => until(&['"', '@']),
+        Place::Plus => 1 + text.bytes().skip(1).take_while(u8::is_ascii_digit).count(),
+    }
 }
 
 /// A line of a header with its display name left out.
@@ -84,6 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_of_marks_takes_linear_time() {
+        for mark in ["+", "sip:", "tel:+", "username=\""] {
+            let text = mark.repeat(60_000);
+            assert_eq!(numbers(&text), text);
+        }
+    }
+
+    #[test]
     fn numbers_and_names_are_shortened() {
         let cases = [
             (
@@ -99,6 +152,12 @@ mod tests {
                 "Authorization: Digest username=\"4420718387\", uri=\"sip:12345@x\"",
                 "Authorization: Digest username=\"…87\", uri=\"sip:…45@x\"",
             ),
+            (
+                "SIP:+442071838750;phone-context=x:y@h;a, <Sips:02071838750:pw@h>",
+                "SIP:…50;phone-context=x:y@h;a, <Sips:…50:pw@h>",
+            ),
+            ("X-Called: +442071838750, +1, +", "X-Called: …50, +1, +"),
+            ("sip:é+442071838750 tel:", "sip:é…50 tel:"),
             ("Call-ID: 0123456789@192.0.2.1", "Call-ID: 0123456789@192.0.2.1"),
         ];
         for (whole, short) in cases {
