@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, trace, warn};
 
+use crate::metrics::SipMetrics;
 use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use crate::sip::message::{Header, Message};
 use crate::sip::session::IncomingCall;
@@ -66,6 +67,8 @@ pub struct Signalling {
     shared: Mutex<Shared>,
     /// What was received and dropped.
     pub counters: Counters,
+    /// The same, by method, status and reason.
+    pub counts: SipMetrics,
 }
 
 struct Shared {
@@ -84,7 +87,7 @@ impl Signalling {
         let local = socket.local_addr()?;
         let endpoint = Endpoint::new(config, seed);
         let shared = Shared { endpoint, sessions: HashMap::new(), registrations: HashMap::new() };
-        Ok(Arc::new(Self { socket, local, shared: Mutex::new(shared), counters: Counters::default() }))
+        Ok(Arc::new(Self { socket, local, shared: Mutex::new(shared), counters: Counters::default(), counts: SipMetrics::default() }))
     }
 
     /// The address that the socket is bound to.
@@ -152,6 +155,7 @@ impl Signalling {
         if transport != Transport::Udp {
             return Err(Unreachable(transmit.destination));
         }
+        self.counts.sent(transport, &transmit.bytes);
         trace!(to = %transmit.destination, bytes = transmit.bytes.len(), "SIP sent");
         if let Err(error) = self.socket.send_to(&transmit.bytes, address).await {
             debug!(to = %transmit.destination, %error, "SIP not sent");
@@ -191,6 +195,7 @@ impl Signalling {
     }
 
     fn dispatch(&self, source: Hop, datagram: &[u8], unclaimed: &mpsc::Sender<Unclaimed>) -> Option<Transmit> {
+        self.counts.received(source.transport, datagram);
         let mut shared = self.lock();
         match shared.endpoint.handle_message(Instant::now(), source, self.local, datagram) {
             Received::Session(id, message) => self.deliver(shared.sessions.get(&id), source, *message),
@@ -214,6 +219,7 @@ impl Signalling {
             Received::Reply(transmit) => return Some(transmit),
             Received::Dropped(reason) => {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                self.counts.dropped(reason);
                 trace!(from = %source, ?reason, "SIP dropped");
             }
         }
