@@ -128,6 +128,10 @@ pub struct Negotiated {
     pub payload_type: u8,
     /// The payload type that we send telephone-events with.
     pub telephone_event: Option<u8>,
+    /// The payload type under which `codec` reaches us: ours, where an answer numbers it otherwise (RFC 3264 §6.1).
+    pub receive_payload_type: u8,
+    /// The payload type under which telephone-events reach us.
+    pub receive_telephone_event: Option<u8>,
     /// Who sends, seen from us.
     pub direction: Direction,
     /// The packet time that the other side asks for, in milliseconds.
@@ -215,11 +219,21 @@ pub fn accept(answer: &[u8], policy: &MediaPolicy, offered: Direction) -> Result
     let media = audio_line.filter(|media| is_audio(media)).ok_or(SdpError::NoAudio)?;
     let mut negotiated = negotiate(&theirs, media, policy)?;
     negotiated.direction = meet(negotiated.direction, offered);
+    negotiated.receive_payload_type = negotiated.codec.payload_type();
+    negotiated.receive_telephone_event = negotiated.telephone_event.map(|_| TELEPHONE_EVENT);
     Ok(negotiated)
 }
 
+/// The answer that refuses every stream of an offer: where the protocol wants an answer before the call can be ended.
+pub fn refuse(offer: &[u8]) -> Result<Vec<u8>, SdpError> {
+    let theirs = read(offer)?;
+    let mut session = describe(SessionOrigin { id: 0, version: 0 }, SocketAddr::new([0, 0, 0, 0].into(), 0));
+    session.medias = theirs.medias.iter().map(refused).collect();
+    Ok(text(&session))
+}
+
 /// sdp-types tolerates bare line feeds; size is bounded first.
-fn read(text: &[u8]) -> Result<Session, SdpError> {
+pub(super) fn read(text: &[u8]) -> Result<Session, SdpError> {
     if text.len() > MAX_SDP {
         return Err(SdpError::TooLarge);
     }
@@ -227,13 +241,17 @@ fn read(text: &[u8]) -> Result<Session, SdpError> {
     if session.medias.len() > MAX_MEDIA { Err(SdpError::TooLarge) } else { Ok(session) }
 }
 
-fn is_audio(media: &Media) -> bool {
+pub(super) fn is_audio(media: &Media) -> bool {
     let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
     media.media.eq_ignore_ascii_case("audio") && plain && media.port != 0
 }
 
 /// Takes the first of their formats that we speak, with their numbers (RFC 3264 §6.1, §7).
-fn negotiate(session: &Session, media: &Media, policy: &MediaPolicy) -> Result<Negotiated, SdpError> {
+pub(super) fn negotiate(
+    session: &Session,
+    media: &Media,
+    policy: &MediaPolicy,
+) -> Result<Negotiated, SdpError> {
     let formats = || media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
     let (codec, payload_type) = formats()
         .find_map(|format| Some((codec_of(media, format, policy)?, format)))
@@ -242,6 +260,7 @@ fn negotiate(session: &Session, media: &Media, policy: &MediaPolicy) -> Result<N
         rtpmap(media, *format)
             .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == 8000)
     });
+    let event = event.filter(|_| policy.telephone_event);
     let (address, held) = address(session, media)?;
     let ptime =
         media.get_first_attribute_value("ptime").flatten().and_then(|value| value.trim().parse::<f32>().ok());
@@ -250,7 +269,9 @@ fn negotiate(session: &Session, media: &Media, policy: &MediaPolicy) -> Result<N
         remote: SocketAddr::new(address, media.port),
         codec,
         payload_type,
-        telephone_event: event.filter(|_| policy.telephone_event),
+        telephone_event: event,
+        receive_payload_type: payload_type,
+        receive_telephone_event: event,
         // c=0.0.0.0 is the old way to hold (RFC 2543; RFC 3264 §8.4): they receive nothing.
         direction: if held { meet(direction, Direction::RecvOnly) } else { direction },
         ptime_ms: ptime.filter(|value| (10.0..=200.0).contains(value)).map_or(20, |value| value as u32),
@@ -301,7 +322,7 @@ fn direction(session: &Session, media: &Media) -> Direction {
 }
 
 /// What both allow.
-fn meet(one: Direction, other: Direction) -> Direction {
+pub(super) fn meet(one: Direction, other: Direction) -> Direction {
     match (one.sends() && other.sends(), one.receives() && other.receives()) {
         (true, true) => Direction::SendRecv,
         (true, false) => Direction::SendOnly,
@@ -310,14 +331,14 @@ fn meet(one: Direction, other: Direction) -> Direction {
     }
 }
 
-fn describe(origin: SessionOrigin, local: SocketAddr) -> Session {
+pub(super) fn describe(origin: SessionOrigin, local: SocketAddr) -> Session {
     let mut session = Session::new(Origin::with_ip_addr(origin.id, origin.version, local.ip()), "-");
     session.connection = Some(Connection::from_ip_addr(local.ip()));
     session.times.push(Time::new(0, 0));
     session
 }
 
-fn audio(
+pub(super) fn audio(
     proto: &str,
     port: u16,
     codecs: &[(Codec, u8)],
@@ -344,7 +365,7 @@ fn audio(
 }
 
 /// An m= line of the offer that we do not want: same kind and formats, port 0 (RFC 3264 §6).
-fn refused(offered: &Media) -> Media {
+pub(super) fn refused(offered: &Media) -> Media {
     empty(&offered.media, &offered.proto, 0, offered.fmt.clone())
 }
 
@@ -363,7 +384,7 @@ fn empty(kind: &str, proto: &str, port: u16, fmt: String) -> Media {
     }
 }
 
-fn text(session: &Session) -> Vec<u8> {
+pub(super) fn text(session: &Session) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     // Writing into memory cannot fail.
     let _ = session.write(&mut bytes);

@@ -59,6 +59,8 @@ fn our_own_offer_is_answered_and_accepted() {
         codec: Codec::Pcma,
         payload_type: 8,
         telephone_event: Some(101),
+        receive_payload_type: 8,
+        receive_telephone_event: Some(101),
         direction: Direction::SendRecv,
         ptime_ms: 20,
     };

@@ -29,7 +29,7 @@ pub(super) struct UnackedAnswer {
     give_up: Instant,
     initial: bool,
     /// Our 2xx holds the offer, so the ACK holds the answer.
-    offered: bool,
+    pub(super) offered: bool,
     /// A BYE must wait for the ACK (RFC 3261 §15): its Reason.
     bye: Option<Option<String>>,
 }
@@ -45,6 +45,7 @@ impl Session {
     pub fn incoming(now: Instant, call: IncomingCall, contact: Uri, timing: Timing) -> Self {
         let IncomingCall { seed, request, source, local } = call;
         let mut session = Self::new(seed, local, contact, timing, DigestClient::new(None), Phase::Ringing);
+        session.take_allow(&request);
         session.dialog = Dialog::of_callee(&request, &session.seed.local_tag, source, local);
         let mut transaction = ServerInvite::new(&request, source, timing);
         // 100 carries no tag of ours: it makes no dialog (RFC 3261 §8.2.6.1).
@@ -76,6 +77,7 @@ impl Session {
     pub fn accept(&mut self, now: Instant, sdp: &[u8]) {
         if self.phase == Phase::Ringing {
             self.phase = Phase::Established;
+            self.offers.local = Some(sdp.to_vec());
             self.answer(now, 200, &[], Some(sdp));
         }
         self.settle();
@@ -91,20 +93,13 @@ impl Session {
         self.settle();
     }
 
-    /// Answers a re-INVITE after [`SessionEvent::Offer`].
-    pub fn answer_offer(&mut self, now: Instant, sdp: &[u8]) {
+    pub(super) fn answer_reinvite(&mut self, now: Instant, sdp: &[u8]) {
         if self.phase == Phase::Established {
             if let (Some(pending), Some(dialog)) = (&self.pending, &mut self.dialog) {
                 dialog.refresh_target(&pending.request);
             }
+            self.offers.local = Some(sdp.to_vec());
             self.answer(now, 200, &[], Some(sdp));
-        }
-    }
-
-    /// Refuses a re-INVITE after [`SessionEvent::Offer`] (488 mostly): the call goes on as it was.
-    pub fn reject_offer(&mut self, now: Instant, status: u16) {
-        if self.phase == Phase::Established {
-            self.answer_finally(now, status.clamp(300, 699), &[]);
         }
     }
 
@@ -169,6 +164,7 @@ impl Session {
             self.answered.push(transaction);
             return;
         }
+        self.take_allow(request);
         let sdp = request.sdp().map(<[u8]>::to_vec);
         self.pending = Some(PendingInvite { transaction, request: request.clone(), source, initial: false });
         self.tell(SessionEvent::Offer { sdp });
@@ -176,11 +172,10 @@ impl Session {
 
     /// Why a re-INVITE cannot be taken now, with a field for the answer.
     fn refuse_reinvite(&mut self, request: &Message) -> Option<(u16, Option<Header>)> {
-        // Our own INVITE is under way: glare (RFC 3261 §14.2).
+        let retry = || Some(Header::new(HeaderName::RetryAfter, "5"));
         if self.phase == Phase::Inviting {
             return Some((491, None));
         }
-        let retry = || Some(Header::new(HeaderName::RetryAfter, "5"));
         let known = self.dialog.as_mut().filter(|_| self.phase != Phase::Over);
         let Some(dialog) =
             known.filter(|dialog| request.from_tag().unwrap_or_default() == dialog.remote_tag())
@@ -188,10 +183,11 @@ impl Session {
             return Some((481, None));
         };
         let number = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if !dialog.take_cseq(number) || self.pending.is_some() {
+        if !dialog.take_cseq(number) || self.their_offer_waits() {
             return Some((500, retry()));
         }
-        if self.unacked.is_some() {
+        // Our own offer is under way, or our last answer is not acknowledged: glare (RFC 3261 §14.2).
+        if self.our_offer_waits() || self.unacked.is_some() {
             return Some((491, None));
         }
         unsupported(request).map(|names| (420, Some(Header::new(HeaderName::Unsupported, &names))))
@@ -230,6 +226,7 @@ impl Session {
     /// Hangs up, or remembers to: a callee may not send BYE before the ACK (RFC 3261 §15).
     pub(super) fn release(&mut self, now: Instant, reason: Option<&str>) {
         self.answer_finally(now, 487, &[]);
+        self.close_reinvite(now);
         match &mut self.unacked {
             Some(unacked) if unacked.initial => unacked.bye = Some(reason.map(str::to_owned)),
             _ => {

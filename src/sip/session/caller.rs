@@ -8,7 +8,7 @@ use crate::sip::auth::DigestClient;
 use crate::sip::dialog::{Dialog, via};
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, SessionSeed, branch};
+use crate::sip::{ALLOW, SessionSeed, Transmit, branch};
 
 /// The most INVITEs of one call: the first, and one for each challenge.
 const MAX_ATTEMPTS: usize = 6;
@@ -24,6 +24,16 @@ pub(super) struct Calling {
     trying_told: bool,
     /// The last SDP of a provisional response, with the callee's tag.
     early: Option<(String, Vec<u8>)>,
+}
+
+/// The ACK of a 2xx, sent again when the 2xx comes again.
+#[derive(Debug)]
+pub(super) struct Ack {
+    /// The callee's tag.
+    tag: String,
+    /// The INVITE's sequence number.
+    number: u32,
+    transmit: Transmit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +135,9 @@ impl Session {
     }
 
     pub(super) fn handle_invite_response(&mut self, now: Instant, response: &Message) {
+        if self.handle_reinvite_response(now, response) {
+            return;
+        }
         let Some(calling) = &mut self.calling else { return };
         if let Some(old) = calling.refused.iter_mut().find(|old| old.matches(response)) {
             if let Some(ack) = old.handle_response(now, response).transmit {
@@ -175,8 +188,7 @@ impl Session {
     /// RFC 3261 §13.2.2.4: every 2xx gets an ACK; the first makes the call, others (forks) are hung up.
     fn take_answer(&mut self, now: Instant, response: &Message) {
         let tag = response.to_tag().unwrap_or_default();
-        if let Some((_, ack)) = self.acks.iter().find(|(known, _)| *known == tag) {
-            let ack = ack.clone();
+        if let Some(ack) = self.ack_of(response) {
             self.send(ack);
             return;
         }
@@ -186,15 +198,19 @@ impl Session {
         let Some(dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
         let mut ack = dialog.ack(invite, &branch(&mut self.rng));
         ack.set_body(None);
-        let ack = crate::sip::Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
+        let ack = Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
         let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
         let cancelled = calling.cancel != Cancel::No;
-        self.acks.push((tag, ack.clone()));
+        let offer = invite.sdp().map(<[u8]>::to_vec);
+        let number = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        self.keep_ack(tag, number, ack.clone());
         self.send(ack);
         self.auth.accepted();
         if self.phase == Phase::Inviting && !cancelled {
             self.phase = Phase::Established;
             self.dialog = Some(dialog);
+            self.offers.local = offer;
+            self.take_allow(response);
             let sdp = response.sdp().map(<[u8]>::to_vec).or(early);
             self.tell(SessionEvent::Answered { sdp });
             return;
@@ -202,6 +218,21 @@ impl Session {
         // A fork, or the answer crossed our CANCEL.
         self.send_bye(now, dialog, None);
         self.fail_if_inviting(Failure::Cancelled);
+    }
+
+    /// The ACK that this 2xx got before.
+    pub(super) fn ack_of(&self, response: &Message) -> Option<Transmit> {
+        let (tag, number) = (response.to_tag().unwrap_or_default(), response.cseq()?.number);
+        let known = self.acks.iter().find(|ack| ack.tag == tag && ack.number == number);
+        known.map(|ack| ack.transmit.clone())
+    }
+
+    /// Keeps an ACK for when its 2xx comes again. The oldest re-INVITE's goes when there are too many.
+    pub(super) fn keep_ack(&mut self, tag: String, number: u32, transmit: Transmit) {
+        if self.acks.len() >= 2 * MAX_FORKS {
+            self.acks.remove(MAX_FORKS);
+        }
+        self.acks.push(Ack { tag, number, transmit });
     }
 
     fn fail_if_inviting(&mut self, failure: Failure) {

@@ -14,6 +14,8 @@ mod callee;
 mod caller;
 mod event;
 mod in_dialog;
+mod offers;
+mod reinvite;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,10 +25,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
+pub use offers::CannotOffer;
 
 use self::callee::{PendingInvite, UnackedAnswer};
-use self::caller::Calling;
+use self::caller::{Ack, Calling};
 use self::in_dialog::Request;
+use self::offers::Offers;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
@@ -97,8 +101,10 @@ pub struct Session {
     dialog: Option<Dialog>,
     /// The caller's INVITE.
     calling: Option<Calling>,
-    /// ACKs of 2xx by the callee's tag, sent again when the 2xx comes again.
-    acks: Vec<(String, Transmit)>,
+    /// The ACKs of 2xx that we sent.
+    acks: Vec<Ack>,
+    /// Offers after the first.
+    offers: Offers,
     /// An INVITE or re-INVITE that we have not answered finally.
     pending: Option<PendingInvite>,
     /// Our 2xx that waits for its ACK.
@@ -133,6 +139,7 @@ impl Session {
             dialog: None,
             calling: None,
             acks: Vec::new(),
+            offers: Offers::default(),
             pending: None,
             unacked: None,
             answered: Vec::new(),
@@ -199,7 +206,7 @@ impl Session {
         let requests = self.requests.iter().map(|request| request.transaction.poll_timeout());
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
-        invites.chain(served).chain(requests).chain([unacked, calling]).flatten().min()
+        invites.chain(served).chain(requests).chain([unacked, calling, self.offers_timeout()]).flatten().min()
     }
 
     /// Handles what is due.
@@ -207,6 +214,7 @@ impl Session {
         self.time_calling(now);
         self.time_unacked(now);
         self.time_requests(now);
+        self.time_offers(now);
         let mut again = Vec::new();
         for invite in &mut self.answered {
             while invite.poll_timeout().is_some_and(|at| at <= now) {
@@ -255,6 +263,7 @@ impl Session {
         let busy = self.calling.as_ref().is_some_and(Calling::is_busy)
             || self.pending.is_some()
             || self.unacked.is_some()
+            || self.offers_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
         if self.phase == Phase::Over && !busy && !self.finished {
             self.finished = true;
