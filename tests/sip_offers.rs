@@ -1,4 +1,5 @@
-//! Offers after the first, between two endpoints over a seeded bad link: re-INVITE both ways, glare, hold.
+//! Offers after the first, between two endpoints over a seeded bad link: re-INVITE and UPDATE both ways, before the answer
+//! and after, glare, and the session timer.
 
 #![allow(
     clippy::unwrap_used,
@@ -111,10 +112,10 @@ fn a_late_offer_that_cannot_be_taken_ends_the_call() {
 
 #[test]
 fn offers_survive_a_bad_link() {
-    for late in ["hold", ""] {
+    for offer in [Act::Reinvite("hold"), Act::Reinvite(""), Act::Update("hold")] {
         let (mut done, mut lost) = (0, 0);
         for seed in 0..SEEDS {
-            let acts = [(1000, Act::Reinvite(late)), (2000, Act::Reinvite("resume")), (60_000, Act::HangUp)];
+            let acts = [(1000, offer), (2000, Act::Reinvite("resume")), (60_000, Act::HangUp)];
             let (caller, callee) = if seed % 2 == 0 { (&acts[..], &[][..]) } else { (&[][..], &acts[..]) };
             let mut link = link(seed, weather(seed), caller, callee);
             link.run();
@@ -129,21 +130,25 @@ fn offers_survive_a_bad_link() {
             assert!(link.parties.iter().all(Party::finished), "seed {seed}");
         }
         assert!(lost > 500, "the link was too good to prove anything");
-        assert!(done >= SEEDS as usize * 97 / 100, "{late:?}: only {done} of {SEEDS}");
+        assert!(done >= SEEDS as usize * 97 / 100, "{offer:?}: only {done} of {SEEDS}");
     }
 }
 
 #[test]
 fn both_offer_at_once_and_both_come_through() {
+    let table: [[fn(&'static str) -> Act; 2]; 3] =
+        [[Act::Reinvite, Act::Reinvite], [Act::Update, Act::Update], [Act::Reinvite, Act::Update]];
+    for kinds in table {
+        meet(kinds);
+    }
+}
+
+fn meet([one, two]: [fn(&'static str) -> Act; 2]) {
     let (mut done, mut glare) = (0, 0);
     for seed in 0..SEEDS {
         let conditions = if seed < 100 { CLEAR } else { weather(seed) };
-        let mut link = link(
-            seed,
-            conditions,
-            &[(1005, Act::Reinvite("one")), (60_000, Act::HangUp)],
-            &[(1000, Act::Reinvite("two"))],
-        );
+        let mut link =
+            link(seed, conditions, &[(1005, one("one")), (60_000, Act::HangUp)], &[(1000, two("two"))]);
         link.run();
         let refused =
             |party| count(&link, party, |event| *event == SessionEvent::OfferRefused { status: 491 });
@@ -166,4 +171,64 @@ fn a_lost_peer_ends_the_call() {
     let reason = "the other side did not answer a re-INVITE".to_owned();
     assert_eq!(told(&link, 0)[0], SessionEvent::Ended { by: Side::Local, reason: Some(reason) });
     assert!(link.parties[0].finished());
+}
+
+/// Rings with early media, and answers five seconds later.
+fn early() -> Vec<(Duration, Act)> {
+    vec![(ms(100), Act::Ring), (ms(500), Act::EarlyMedia), (ms(20_000), Act::Accept)]
+}
+
+#[test]
+fn offers_before_the_answer_survive_a_bad_link() {
+    let (mut done, mut lost) = (0, 0);
+    for seed in 0..SEEDS {
+        let conditions = if seed < 2 { CLEAR } else { weather(seed) };
+        let update = vec![(ms(600), Act::Update("new"))];
+        let (caller, callee) =
+            if seed % 2 == 0 { (update, early()) } else { (vec![], [early(), update].concat()) };
+        let on_answer = vec![(ms(2000), Act::HangUp)];
+        let caller = Script { on_start: caller, on_answer, ..Script::default() };
+        let callee = Script { on_incoming: callee, ..Script::default() };
+        let parties = vec![
+            Party::new("192.0.2.1:5060", seed, caller),
+            Party::new("192.0.2.2:5070", seed + 1_000_000, callee),
+        ];
+        let mut link = Link::new(seed, conditions, parties);
+        link.call(None);
+        link.run();
+        lost += link.lost;
+        let us = (seed % 2) as usize;
+        let offered = SessionEvent::Offer { sdp: text("new") };
+        let answered = SessionEvent::OfferAnswered { sdp: text("reanswer") };
+        let (told, taken) =
+            (count(&link, 1 - us, |event| *event == offered), count(&link, us, |event| *event == answered));
+        assert!(told <= 1 && taken <= 1, "seed {seed}");
+        assert!(link.parties.iter().all(Party::finished), "seed {seed}");
+        let early_media = count(&link, 0, |event| matches!(event, SessionEvent::EarlyMedia { .. }));
+        let ended = count(&link, 1, |event| matches!(event, SessionEvent::Ended { by: Side::Remote, .. }));
+        done += usize::from((told, taken, early_media, ended) == (1, 1, 1, 1));
+        if seed < 2 {
+            let sdp = if us == 0 { text("reanswer") } else { text("new") };
+            assert_eq!(count(&link, 0, |event| *event == SessionEvent::Answered { sdp: sdp.clone() }), 1);
+        }
+    }
+    assert!(lost > 500, "the link was too good to prove anything");
+    assert!(done >= SEEDS as usize * 95 / 100, "only {done} of {SEEDS}");
+}
+
+#[test]
+fn a_call_of_hours_is_refreshed_and_a_vanished_peer_is_noticed() {
+    let hours = Duration::from_secs(3 * 3600);
+    for (gone, seed) in [(0, 0), (1, 1), (0, 2), (1, 3)] {
+        let conditions = if seed < 2 { CLEAR } else { weather(seed) };
+        let mut link = link(seed, conditions, &[], &[]);
+        link.run_until(hours);
+        let ends =
+            |link: &Link, party| count(link, party, |event| matches!(event, SessionEvent::Ended { .. }));
+        assert_eq!((ends(&link, 0), ends(&link, 1)), (0, 0), "seed {seed}");
+        link.parties[gone].deaf = true;
+        link.run_until(hours + Duration::from_secs(1900));
+        // Who refreshes hears no answer; who waits for a refresh hangs up in time.
+        assert_eq!((ends(&link, 0), ends(&link, 1)), (1, 1), "seed {seed}: {gone}");
+    }
 }

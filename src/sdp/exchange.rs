@@ -20,7 +20,7 @@ pub struct Exchange {
     last: Option<Vec<Media>>,
     /// Which of them is the audio.
     audio: usize,
-    /// The direction of our last offer.
+    /// The direction that we wished for last.
     offered: Direction,
     /// Payload types by codec, where they are not the static ones.
     numbers: Vec<(Codec, u8)>,
@@ -49,7 +49,7 @@ impl Exchange {
         &self.policy
     }
 
-    /// The direction of our last offer.
+    /// The direction that our last offer or answer wished for.
     pub fn offered(&self) -> Direction {
         self.offered
     }
@@ -90,6 +90,7 @@ impl Exchange {
         if let Some(stream) = streams.get_mut(index) {
             *stream = ours;
         }
+        self.offered = wanted;
         self.audio = index;
         self.numbers.retain(|(codec, _)| *codec != negotiated.codec);
         self.numbers.push((negotiated.codec, negotiated.payload_type));

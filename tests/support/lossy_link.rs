@@ -31,6 +31,8 @@ pub enum Act {
     RejectOffer(u16),
     /// Offers this in a re-INVITE as soon as that may be; an empty text asks for an offer.
     Reinvite(&'static str),
+    /// The same with UPDATE.
+    Update(&'static str),
 }
 
 /// What a callee does with a call, and when, counted from the INVITE; and when either side hangs up, counted from the answer.
@@ -256,7 +258,7 @@ impl Link {
             Act::Cancel => session.cancel(now),
             Act::AnswerOffer => session.answer_offer(now, b"reanswer"),
             Act::RejectOffer(status) => session.reject_offer(now, status),
-            Act::Reinvite(_) => self.parties[party].wanted.push_back((id, act)),
+            Act::Reinvite(_) | Act::Update(_) => self.parties[party].wanted.push_back((id, act)),
         }
         self.drain(party, id);
     }
@@ -283,12 +285,15 @@ impl Link {
         let now = self.now;
         let party = &mut self.parties[party];
         let Some((id, act)) = party.wanted.front().copied() else { return false };
-        let Some(session) = party.sessions.get_mut(&id).filter(|session| session.can_offer()) else {
-            return false;
+        let may = |session: &&mut Session| match act {
+            Act::Update(_) => session.can_update(),
+            _ => session.can_offer(),
         };
+        let Some(session) = party.sessions.get_mut(&id).filter(may) else { return false };
         let made = match act {
             Act::Reinvite("") => session.reinvite(now, None),
             Act::Reinvite(sdp) => session.reinvite(now, Some(sdp.as_bytes())),
+            Act::Update(sdp) => session.update(now, sdp.as_bytes()),
             other => panic!("{other:?} is no offer"),
         };
         made.unwrap();

@@ -3,20 +3,22 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Failure, IncomingCall, MAX_TRANSACTIONS, Phase, Session, SessionEvent, Side, unsupported};
-use crate::sip::Transmit;
+use super::{
+    Failure, IncomingCall, MAX_TRANSACTIONS, Phase, Session, SessionEvent, Side, too_brief, unsupported,
+};
 use crate::sip::auth::DigestClient;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Header, HeaderName, Message, Uri};
 use crate::sip::transaction::{ServerInvite, ServerKey, Timing};
+use crate::sip::{ALLOW, Transmit};
 
 /// An INVITE without a final answer.
 #[derive(Debug)]
 pub(super) struct PendingInvite {
-    transaction: ServerInvite,
-    request: Message,
+    pub(super) transaction: ServerInvite,
+    pub(super) request: Message,
     source: SocketAddr,
-    initial: bool,
+    pub(super) initial: bool,
 }
 
 /// A 2xx of ours that is repeated until its ACK comes (RFC 3261 §13.3.1.4).
@@ -66,19 +68,14 @@ impl Session {
         self.pending.as_ref().and_then(|pending| pending.request.sdp())
     }
 
-    /// Sends a provisional answer, 101 to 199: 180 rings, 183 with SDP plays early media. Only before the answer.
-    pub fn ring(&mut self, now: Instant, status: u16, sdp: Option<&[u8]>) {
-        if self.phase == Phase::Ringing && (101..200).contains(&status) {
-            self.answer(now, status, &[], sdp);
-        }
-    }
-
-    /// Answers an incoming call with 200: `sdp` is the answer, or the offer when the INVITE had none.
+    /// Answers an incoming call with 200: `sdp` is the answer, or the offer when the INVITE had none. The 200 waits for the
+    /// PRACK of what [`Self::ring`] described reliably, and leaves `sdp` out then.
     pub fn accept(&mut self, now: Instant, sdp: &[u8]) {
-        if self.phase == Phase::Ringing {
+        if self.phase == Phase::Ringing && !self.accept_later(sdp) {
             self.phase = Phase::Established;
-            self.offers.local = Some(sdp.to_vec());
-            self.answer(now, 200, &[], Some(sdp));
+            let sdp = Some(sdp).filter(|_| !self.reliable.described());
+            self.offers.local = sdp.map(<[u8]>::to_vec).or(self.offers.local.take());
+            self.answer(now, 200, &[], sdp);
         }
         self.settle();
     }
@@ -108,7 +105,7 @@ impl Session {
     }
 
     /// Answers the INVITE that waits, if one does.
-    fn answer(&mut self, now: Instant, status: u16, headers: &[Header], sdp: Option<&[u8]>) {
+    pub(super) fn answer(&mut self, now: Instant, status: u16, headers: &[Header], sdp: Option<&[u8]>) {
         let Some(mut pending) = self.pending.take() else { return };
         let mut response = self.respond_to(&pending.request, pending.source, status);
         if (101..300).contains(&status) {
@@ -117,14 +114,23 @@ impl Session {
             routes.for_each(|header| response.push_header(header.clone()));
             response.push(HeaderName::Contact, &format!("<{}>", self.contact));
         }
+        if (101..200).contains(&status) {
+            // So that UPDATE can be used before the answer (RFC 3311 §5.1).
+            response.push(HeaderName::Allow, ALLOW);
+        }
         headers.iter().for_each(|header| response.push_header(header.clone()));
+        if (200..300).contains(&status) {
+            let timer = self.honour_refresh(now, &pending.request);
+            timer.into_iter().for_each(|header| response.push_header(header));
+        }
         response.set_body(sdp.map(|sdp| ("application/sdp", sdp)));
         let Some(transmit) = pending.transaction.respond(now, &response) else { return };
         self.send(transmit.clone());
         if status < 200 {
             self.pending = Some(pending);
-            return;
+            return self.rang(now, status);
         }
+        self.reliable.stop();
         if status < 300 {
             self.unacked = Some(UnackedAnswer {
                 number: pending.request.cseq().map(|cseq| cseq.number).unwrap_or_default(),
@@ -133,7 +139,7 @@ impl Session {
                 next: now + self.timing.t1,
                 give_up: now + self.timing.transaction_limit(),
                 initial: pending.initial,
-                offered: pending.request.sdp().is_none(),
+                offered: pending.request.sdp().is_none() && !(pending.initial && self.reliable.described()),
                 bye: None,
             });
         }
@@ -183,12 +189,15 @@ impl Session {
             return Some((481, None));
         };
         let number = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if !dialog.take_cseq(number) || self.their_offer_waits() {
+        if !dialog.take_cseq(number) || self.pending.is_some() || self.their_offer_waits() {
             return Some((500, retry()));
         }
         // Our own offer is under way, or our last answer is not acknowledged: glare (RFC 3261 §14.2).
         if self.our_offer_waits() || self.unacked.is_some() {
             return Some((491, None));
+        }
+        if let Some(least) = too_brief(request) {
+            return Some((422, Some(least)));
         }
         unsupported(request).map(|names| (420, Some(Header::new(HeaderName::Unsupported, &names))))
     }

@@ -8,7 +8,7 @@ use crate::sip::auth::DigestClient;
 use crate::sip::dialog::{Dialog, via};
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, SessionSeed, Transmit, branch};
+use crate::sip::{ALLOW, SUPPORTED, SessionSeed, Transmit, branch};
 
 /// The most INVITEs of one call: the first, and one for each challenge.
 const MAX_ATTEMPTS: usize = 6;
@@ -87,7 +87,8 @@ impl Session {
             request.push(HeaderName::UserAgent, &self.seed.user_agent);
         }
         request.push(HeaderName::Allow, ALLOW);
-        request.push(HeaderName::Supported, "");
+        request.push(HeaderName::Supported, SUPPORTED);
+        self.push_refresh(&mut request);
         request.push(HeaderName::Accept, "application/sdp");
         invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
         request.set_body(Some(("application/sdp", &invite.sdp_offer)));
@@ -163,6 +164,11 @@ impl Session {
     }
 
     fn take_provisional(&mut self, now: Instant, status: u16, response: &Message) {
+        let Some(calling) = &self.calling else { return };
+        let (invite, peer) = (calling.transaction.request().clone(), calling.transaction.destination());
+        if !self.take_early(now, &invite, peer, response) {
+            return;
+        }
         self.send_cancel(now);
         let Some(calling) = self.calling.as_mut().filter(|_| self.phase == Phase::Inviting) else { return };
         if calling.cancel != Cancel::No {
@@ -195,11 +201,15 @@ impl Session {
         let Some(calling) = self.calling.as_ref().filter(|_| self.acks.len() < MAX_FORKS) else { return };
         let invite = calling.transaction.request();
         let destination = calling.transaction.destination();
-        let Some(dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
+        let Some(mut dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
+        if let Some(early) = self.reliable.dialog_with(&tag) {
+            dialog.continue_from(early);
+        }
         let mut ack = dialog.ack(invite, &branch(&mut self.rng));
         ack.set_body(None);
         let ack = Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
         let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
+        let newer = self.reliable.redescription(&tag).map(<[u8]>::to_vec);
         let cancelled = calling.cancel != Cancel::No;
         let offer = invite.sdp().map(<[u8]>::to_vec);
         let number = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
@@ -209,9 +219,11 @@ impl Session {
         if self.phase == Phase::Inviting && !cancelled {
             self.phase = Phase::Established;
             self.dialog = Some(dialog);
-            self.offers.local = offer;
+            self.offers.local = self.offers.local.take().or(offer);
             self.take_allow(response);
-            let sdp = response.sdp().map(<[u8]>::to_vec).or(early);
+            self.take_refreshed(now, response);
+            self.reliable.forget_early();
+            let sdp = newer.or_else(|| response.sdp().map(<[u8]>::to_vec)).or(early);
             self.tell(SessionEvent::Answered { sdp });
             return;
         }
@@ -227,10 +239,10 @@ impl Session {
         known.map(|ack| ack.transmit.clone())
     }
 
-    /// Keeps an ACK for when its 2xx comes again. The oldest re-INVITE's goes when there are too many.
+    /// Keeps an ACK for when its 2xx comes again. The oldest goes when there are too many.
     pub(super) fn keep_ack(&mut self, tag: String, number: u32, transmit: Transmit) {
         if self.acks.len() >= 2 * MAX_FORKS {
-            self.acks.remove(MAX_FORKS);
+            self.acks.remove(0);
         }
         self.acks.push(Ack { tag, number, transmit });
     }
@@ -255,6 +267,13 @@ impl Session {
                 Failure::Unauthorized
             }
             487 if cancelled => Failure::Cancelled,
+            422 if calling.refused.len() + 1 < MAX_ATTEMPTS
+                && self.phase == Phase::Inviting
+                && !cancelled
+                && self.take_longer_interval(response) =>
+            {
+                return self.retry_invite(now);
+            }
             _ => refusal(response),
         };
         self.fail_if_inviting(failure);
@@ -268,6 +287,8 @@ impl Session {
         let number = request.cseq().map_or(1, |cseq| cseq.number + 1);
         request.set(HeaderName::CSeq, &format!("{number} INVITE"));
         request.set(HeaderName::Via, &via(self.local, &branch(&mut self.rng)));
+        self.push_refresh(&mut request);
+        self.reliable.forget_early();
         self.auth.authorize(&mut request, &mut self.rng);
         self.start_invite(now, request, destination);
     }

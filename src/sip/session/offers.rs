@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::reinvite::{LateOffer, Reinvite};
+use super::update::{Asked, Update};
 use super::{Phase, Session, SessionEvent, Side};
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::ClientInvite;
@@ -35,6 +36,10 @@ pub(super) struct Offers {
     pub(super) answered: Vec<ClientInvite>,
     /// The offer in the 2xx of our re-INVITE: its ACK waits for our answer.
     pub(super) late: Option<LateOffer>,
+    /// Our UPDATE on its way.
+    pub(super) update: Option<Update>,
+    /// Their UPDATE or PRACK whose offer waits for our answer.
+    pub(super) asked: Option<Asked>,
     /// After a 491 no offer is made before this time (RFC 3261 §14.1).
     pub(super) quiet_until: Option<Instant>,
     /// Our description in force.
@@ -53,6 +58,7 @@ impl Session {
             && self.unacked.is_none()
             && !self.our_offer_waits()
             && !self.their_offer_waits()
+            && self.offers.update.is_none()
             && self.offers.quiet_until.is_none()
     }
 
@@ -65,6 +71,8 @@ impl Session {
     pub fn answer_offer(&mut self, now: Instant, sdp: &[u8]) {
         if self.offers.late.is_some() {
             self.answer_late_offer(now, Some(sdp));
+        } else if self.offers.asked.is_some() {
+            self.answer_asked(now, Ok(sdp));
         } else {
             self.answer_reinvite(now, sdp);
         }
@@ -76,6 +84,8 @@ impl Session {
     pub fn reject_offer(&mut self, now: Instant, status: u16) {
         if self.offers.late.is_some() {
             self.answer_late_offer(now, None);
+        } else if self.offers.asked.is_some() {
+            self.answer_asked(now, Err(status.clamp(300, 699)));
         } else if self.phase == Phase::Established {
             self.answer_finally(now, status.clamp(300, 699), &[]);
         }
@@ -84,14 +94,17 @@ impl Session {
 
     /// An offer of ours waits for its answer, or an INVITE of ours is under way.
     pub(super) fn our_offer_waits(&self) -> bool {
-        self.phase == Phase::Inviting
+        (self.phase == Phase::Inviting && !self.reliable.early_answered())
+            || self.reliable.offer_waits()
             || self.offers.reinvite.is_some()
+            || self.offers.update.as_ref().is_some_and(Update::offers)
             || self.unacked.as_ref().is_some_and(|unacked| unacked.offered)
     }
 
     /// An offer of theirs waits for our answer.
     pub(super) fn their_offer_waits(&self) -> bool {
-        self.pending.is_some() || self.offers.late.is_some()
+        let invite = self.pending.as_ref().is_some_and(|one| !one.initial || !self.reliable.is_settled());
+        invite || self.offers.late.is_some() || self.offers.asked.is_some()
     }
 
     /// Remembers what the other side can do (RFC 3261 §20.5).
@@ -101,6 +114,10 @@ impl Session {
             listed.truncate(MAX_ALLOW);
             self.offers.allow = Some(listed.iter().map(|name| Method::from_token(name)).collect());
         }
+    }
+
+    pub(super) fn forget_allowed(&mut self, method: &Method) {
+        self.offers.allow.iter_mut().for_each(|allow| allow.retain(|known| known != method));
     }
 
     /// Our offer was refused. Glare is followed by a pause: 2.1 to 4 s for the owner of the Call-ID, at most 2 s for the other
@@ -131,16 +148,19 @@ impl Session {
     pub(super) fn offers_timeout(&self) -> Option<Instant> {
         let answered = self.offers.answered.iter().filter_map(ClientInvite::poll_timeout);
         let reinvite = self.offers.reinvite.as_ref().map(Reinvite::poll_timeout);
-        answered.chain(reinvite).chain(self.offers.quiet_until).min()
+        let update = self.offers.update.as_ref().and_then(Update::poll_timeout);
+        let asked = self.offers.asked.as_ref().map(Asked::poll_timeout);
+        answered.chain(reinvite).chain(update).chain(asked).chain(self.offers.quiet_until).min()
     }
 
     pub(super) fn time_offers(&mut self, now: Instant) {
         self.offers.quiet_until.take_if(|until| *until <= now);
         self.time_reinvites(now);
+        self.time_update(now);
     }
 
     /// Whether transactions of offers go on.
     pub(super) fn offers_busy(&self) -> bool {
-        self.offers.reinvite.is_some() || !self.offers.answered.is_empty()
+        self.offers.reinvite.is_some() || self.offers.update.is_some() || !self.offers.answered.is_empty()
     }
 }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::offers::CannotOffer;
-use super::{Phase, Session, SessionEvent, Side};
+use super::{Phase, Session, SessionEvent, Side, reliable};
 use crate::sdp;
 use crate::sip::branch;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, Transmit};
+use crate::sip::{ALLOW, SUPPORTED, Transmit};
 
 /// The most re-INVITEs for one offer: the first, and one for each challenge.
 const MAX_ATTEMPTS: usize = 6;
@@ -24,6 +24,12 @@ pub(super) struct Reinvite {
     /// What it offers; `None` asks the other side for an offer.
     offer: Option<Vec<u8>>,
     attempt: usize,
+    /// It only refreshes the session.
+    refresh: bool,
+    /// The last RSeq of its provisional responses.
+    rseq: Option<u32>,
+    /// The answer in a reliable provisional response.
+    early: Option<Vec<u8>>,
     give_up: Instant,
 }
 
@@ -48,11 +54,15 @@ impl Session {
         if !self.can_offer() {
             return Err(CannotOffer);
         }
-        self.send_reinvite(now, offer.map(<[u8]>::to_vec), 1);
+        self.send_reinvite(now, offer.map(<[u8]>::to_vec), 1, false);
         Ok(())
     }
 
-    fn send_reinvite(&mut self, now: Instant, offer: Option<Vec<u8>>, attempt: usize) {
+    pub(super) fn refresh_by_invite(&mut self, now: Instant) {
+        self.send_reinvite(now, self.offers.local.clone(), 1, true);
+    }
+
+    fn send_reinvite(&mut self, now: Instant, offer: Option<Vec<u8>>, attempt: usize, refresh: bool) {
         let Some(dialog) = &mut self.dialog else { return };
         let mut request = dialog.request(Method::Invite, &branch(&mut self.rng));
         let destination = dialog.destination();
@@ -61,11 +71,22 @@ impl Session {
             request.push(HeaderName::UserAgent, &self.seed.user_agent);
         }
         request.push(HeaderName::Allow, ALLOW);
+        // Without an offer of ours a reliable provisional response would make one, for the PRACK to answer: not needed.
+        request.push(HeaderName::Supported, if offer.is_some() { SUPPORTED } else { "timer" });
         request.push(HeaderName::Accept, "application/sdp");
+        self.push_refresh(&mut request);
         request.set_body(offer.as_deref().map(|sdp| ("application/sdp", sdp)));
         self.auth.authorize(&mut request, &mut self.rng);
         let (transaction, transmit) = ClientInvite::new(now, request, destination, self.timing);
-        self.offers.reinvite = Some(Reinvite { transaction, offer, attempt, give_up: now + PATIENCE });
+        self.offers.reinvite = Some(Reinvite {
+            transaction,
+            offer,
+            attempt,
+            refresh,
+            rseq: None,
+            early: None,
+            give_up: now + PATIENCE,
+        });
         self.send(transmit);
     }
 
@@ -82,23 +103,41 @@ impl Session {
         }
         let Some(reinvite) = self.offers.reinvite.as_mut().filter(|one| one.transaction.matches(response))
         else {
-            return false;
+            // A 2xx that comes again lacks its ACK, however late it is.
+            let again = self.ack_of(response).filter(|_| (200..300).contains(&status));
+            let known = again.is_some();
+            again.into_iter().for_each(|ack| self.send(ack));
+            return known;
         };
         let taken = reinvite.transaction.handle_response(now, response);
         if let Some(ack) = taken.transmit {
             self.send(ack);
         }
-        if status >= 200
-            && taken.pass
+        if status < 200 {
+            self.take_reprovisional(now, response);
+        } else if taken.pass
             && let Some(reinvite) = self.offers.reinvite.take()
         {
             if status < 300 {
-                self.take_reanswer(reinvite, response);
+                self.take_reanswer(now, reinvite, response);
             } else {
                 self.take_reinvite_refusal(now, reinvite, response);
             }
         }
         true
+    }
+
+    fn take_reprovisional(&mut self, now: Instant, response: &Message) {
+        let (Some(reinvite), Some(rseq)) = (&mut self.offers.reinvite, reliable::rseq(response)) else {
+            return;
+        };
+        if reinvite.rseq.is_some_and(|last| last.checked_add(1) != Some(rseq)) {
+            return;
+        }
+        reinvite.rseq = Some(rseq);
+        reinvite.early = response.sdp().map(<[u8]>::to_vec).or(reinvite.early.take());
+        let tag = response.to_tag().unwrap_or_default();
+        self.send_prack(now, tag, reliable::rack(rseq, response), 1);
     }
 
     fn keep_answered(&mut self, transaction: ClientInvite) {
@@ -108,8 +147,8 @@ impl Session {
         self.offers.answered.push(transaction);
     }
 
-    fn take_reanswer(&mut self, reinvite: Reinvite, response: &Message) {
-        let Reinvite { transaction, offer, .. } = reinvite;
+    fn take_reanswer(&mut self, now: Instant, reinvite: Reinvite, response: &Message) {
+        let Reinvite { transaction, offer, early, .. } = reinvite;
         let invite = transaction.request().clone();
         self.keep_answered(transaction);
         self.auth.accepted();
@@ -117,7 +156,8 @@ impl Session {
         if let Some(dialog) = &mut self.dialog {
             dialog.refresh_target(response);
         }
-        let sdp = response.sdp().map(<[u8]>::to_vec);
+        let sdp = response.sdp().map(<[u8]>::to_vec).or(early);
+        self.take_refreshed(now, response);
         if self.phase != Phase::Established {
             // It crossed our BYE, and still wants its ACK.
             self.send_reack(&invite, sdp.filter(|_| offer.is_none()).and_then(|sdp| sdp::refuse(&sdp).ok()));
@@ -166,17 +206,21 @@ impl Session {
     }
 
     fn take_reinvite_refusal(&mut self, now: Instant, reinvite: Reinvite, response: &Message) {
-        let Reinvite { transaction, offer, attempt, .. } = reinvite;
+        let Reinvite { transaction, offer, attempt, refresh, .. } = reinvite;
         self.keep_answered(transaction);
         if self.phase != Phase::Established {
             return;
         }
         match response.status().unwrap_or_default() {
             401 | 407 if attempt < MAX_ATTEMPTS && self.auth.take_challenges(response) => {
-                self.send_reinvite(now, offer, attempt + 1);
+                self.send_reinvite(now, offer, attempt + 1, refresh);
+            }
+            422 if attempt < MAX_ATTEMPTS && self.take_longer_interval(response) => {
+                self.send_reinvite(now, offer, attempt + 1, refresh);
             }
             408 => self.lose_dialog(now, "the other side did not answer a re-INVITE"),
             481 => self.lose_dialog(now, "the other side does not know the call any more"),
+            _ if refresh => self.refresh_refused(now),
             _ => self.offer_refused(now, response),
         }
     }
