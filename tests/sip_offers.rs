@@ -136,14 +136,17 @@ fn offers_survive_a_bad_link() {
 
 #[test]
 fn both_offer_at_once_and_both_come_through() {
-    let table: [[fn(&'static str) -> Act; 2]; 3] =
+    let table: [[Kind; 2]; 3] =
         [[Act::Reinvite, Act::Reinvite], [Act::Update, Act::Update], [Act::Reinvite, Act::Update]];
     for kinds in table {
         meet(kinds);
     }
 }
 
-fn meet([one, two]: [fn(&'static str) -> Act; 2]) {
+/// How an offer is made.
+type Kind = fn(&'static str) -> Act;
+
+fn meet([one, two]: [Kind; 2]) {
     let (mut done, mut glare) = (0, 0);
     for seed in 0..SEEDS {
         let conditions = if seed < 100 { CLEAR } else { weather(seed) };

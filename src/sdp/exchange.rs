@@ -6,8 +6,9 @@ use sdp_types::Media;
 
 use super::offer_answer::{
     Codec, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin, TELEPHONE_EVENT, audio, describe,
-    is_audio, meet, negotiate, read, refused, text,
+    is_audio, meet, negotiate, refused, text,
 };
+use super::read::read;
 
 /// The descriptions of one call. The `o=` version grows when ours changes and only then, streams keep their place, payload
 /// types keep their meaning.
@@ -24,7 +25,7 @@ pub struct Exchange {
     offered: Direction,
     /// Payload types by codec, where they are not the static ones.
     numbers: Vec<(Codec, u8)>,
-    /// The payload type of telephone-event in our offers.
+    /// The payload type of the first telephone-event in our offers.
     event: u8,
 }
 
@@ -58,8 +59,8 @@ impl Exchange {
     pub fn offer(&mut self, direction: Direction) -> Vec<u8> {
         let codecs: Vec<(Codec, u8)> =
             self.policy.codecs.iter().map(|codec| (*codec, self.number(*codec))).collect();
-        let event = self.policy.telephone_event.then_some(self.event);
-        let ours = audio("RTP/AVP", self.local.port(), &codecs, event, direction, self.policy.ptime_ms);
+        let events = self.policy.events(self.event);
+        let ours = audio("RTP/AVP", self.local.port(), &codecs, &events, direction, self.policy.ptime_ms);
         let mut streams: Vec<Media> = self.last.iter().flatten().map(refused).collect();
         match streams.get_mut(self.audio) {
             Some(stream) => *stream = ours,
@@ -83,9 +84,8 @@ impl Exchange {
         let mut negotiated = negotiate(&theirs, media, &self.policy)?;
         negotiated.direction = meet(negotiated.direction, wanted);
         let codecs = [(negotiated.codec, negotiated.payload_type)];
-        let event = negotiated.telephone_event;
-        let direction = negotiated.direction;
-        let ours = audio(&media.proto, self.local.port(), &codecs, event, direction, self.policy.ptime_ms);
+        let (events, direction) = (negotiated.events(), negotiated.direction);
+        let ours = audio(&media.proto, self.local.port(), &codecs, &events, direction, self.policy.ptime_ms);
         let mut streams: Vec<Media> = theirs.medias.iter().map(refused).collect();
         if let Some(stream) = streams.get_mut(index) {
             *stream = ours;
@@ -94,7 +94,7 @@ impl Exchange {
         self.audio = index;
         self.numbers.retain(|(codec, _)| *codec != negotiated.codec);
         self.numbers.push((negotiated.codec, negotiated.payload_type));
-        self.event = event.unwrap_or_else(|| free_number(media, self.event));
+        self.event = negotiated.telephone_event.unwrap_or_else(|| free_number(media, self.event));
         Ok((self.describe(streams), negotiated))
     }
 
@@ -115,7 +115,9 @@ impl Exchange {
         let mut negotiated = negotiate(&theirs, media, &self.policy)?;
         negotiated.direction = meet(negotiated.direction, self.offered);
         negotiated.receive_payload_type = self.number(negotiated.codec);
-        negotiated.receive_telephone_event = negotiated.telephone_event.map(|_| self.event);
+        let clock = negotiated.codec.clock_rate();
+        let ours = self.policy.events(self.event).into_iter().find(|(rate, _)| *rate == clock);
+        negotiated.receive_telephone_event = negotiated.telephone_event.and(ours).map(|(_, number)| number);
         Ok(negotiated)
     }
 

@@ -2,11 +2,17 @@
 
 pub mod exchange;
 pub mod offer_answer;
+mod read;
 
 pub use exchange::Exchange;
 pub use offer_answer::{
     Codec, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin, accept, answer, offer, refuse,
 };
+pub use read::{MAX_MEDIA, MAX_SDP};
 
+#[cfg(test)]
+mod equipment_tests;
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 mod tests;

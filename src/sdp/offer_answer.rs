@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::read::read;
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 /// An audio codec that we speak.
@@ -108,6 +109,25 @@ impl Default for MediaPolicy {
     }
 }
 
+impl MediaPolicy {
+    /// A telephone-event for each clock rate of our codecs, as clock rate and payload type, numbered from `first` on.
+    pub(super) fn events(&self, first: u8) -> Vec<(u32, u8)> {
+        let rates = self.codecs.iter().map(|codec| codec.clock_rate());
+        if self.telephone_event { events_of(rates, first) } else { Vec::new() }
+    }
+}
+
+/// Each clock rate once, in the order of `rates`.
+pub(super) fn events_of(rates: impl Iterator<Item = u32>, first: u8) -> Vec<(u32, u8)> {
+    let mut events: Vec<(u32, u8)> = Vec::new();
+    for rate in rates {
+        if !events.iter().any(|(known, _)| *known == rate) {
+            events.push((rate, first.saturating_add(events.len() as u8)));
+        }
+    }
+    events
+}
+
 /// Our o= line: the id stays for the session, the version grows with every change of our description (RFC 3264 §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOrigin {
@@ -138,13 +158,20 @@ pub struct Negotiated {
     pub ptime_ms: u32,
 }
 
+impl Negotiated {
+    /// The telephone-event of our answer, as clock rate and payload type.
+    pub(super) fn events(&self) -> Vec<(u32, u8)> {
+        self.telephone_event.iter().map(|number| (self.codec.clock_rate(), *number)).collect()
+    }
+}
+
 /// Why a description makes no audio stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SdpError {
     /// It cannot be read.
     #[error("the SDP is malformed: {0}")]
     Malformed(String),
-    /// Over [`MAX_SDP`] bytes or [`MAX_MEDIA`] streams.
+    /// Over [`super::MAX_SDP`] bytes or [`super::MAX_MEDIA`] streams.
     #[error("the SDP is too large")]
     TooLarge,
     /// No audio stream over RTP/AVP.
@@ -161,11 +188,7 @@ pub enum SdpError {
     NoAddress,
 }
 
-/// The largest description read, in bytes.
-pub const MAX_SDP: usize = 16 * 1024;
-/// The most m= lines read.
-pub const MAX_MEDIA: usize = 32;
-/// The payload type that we give telephone-event in our offers.
+/// The payload type that we give the first telephone-event in our offers; further clock rates count on.
 pub const TELEPHONE_EVENT: u8 = 101;
 
 /// Our offer, as text.
@@ -176,9 +199,9 @@ pub fn offer(
     direction: Direction,
 ) -> Vec<u8> {
     let codecs: Vec<(Codec, u8)> = policy.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect();
-    let event = policy.telephone_event.then_some(TELEPHONE_EVENT);
+    let events = policy.events(TELEPHONE_EVENT);
     let mut session = describe(origin, local);
-    session.medias.push(audio("RTP/AVP", local.port(), &codecs, event, direction, policy.ptime_ms));
+    session.medias.push(audio("RTP/AVP", local.port(), &codecs, &events, direction, policy.ptime_ms));
     text(&session)
 }
 
@@ -200,8 +223,8 @@ pub fn answer(
     for (at, offered) in theirs.medias.iter().enumerate() {
         session.medias.push(if at == index {
             let codecs = [(negotiated.codec, negotiated.payload_type)];
-            let event = negotiated.telephone_event;
-            audio(&offered.proto, local.port(), &codecs, event, negotiated.direction, policy.ptime_ms)
+            let events = negotiated.events();
+            audio(&offered.proto, local.port(), &codecs, &events, negotiated.direction, policy.ptime_ms)
         } else {
             refused(offered)
         });
@@ -232,15 +255,6 @@ pub fn refuse(offer: &[u8]) -> Result<Vec<u8>, SdpError> {
     Ok(text(&session))
 }
 
-/// sdp-types tolerates bare line feeds; size is bounded first.
-pub(super) fn read(text: &[u8]) -> Result<Session, SdpError> {
-    if text.len() > MAX_SDP {
-        return Err(SdpError::TooLarge);
-    }
-    let session = Session::parse(text).map_err(|error| SdpError::Malformed(error.to_string()))?;
-    if session.medias.len() > MAX_MEDIA { Err(SdpError::TooLarge) } else { Ok(session) }
-}
-
 pub(super) fn is_audio(media: &Media) -> bool {
     let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
     media.media.eq_ignore_ascii_case("audio") && plain && media.port != 0
@@ -256,14 +270,25 @@ pub(super) fn negotiate(
     let (codec, payload_type) = formats()
         .find_map(|format| Some((codec_of(media, format, policy)?, format)))
         .ok_or(SdpError::NoCodec)?;
+    // Events run on the codec's clock (RFC 4733 §2.1); other rates are for codecs that were not chosen.
+    let clock = codec.clock_rate();
     let event = formats().find(|format| {
         rtpmap(media, *format)
-            .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == 8000)
+            .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == clock)
     });
     let event = event.filter(|_| policy.telephone_event);
     let (address, held) = address(session, media)?;
-    let ptime =
-        media.get_first_attribute_value("ptime").flatten().and_then(|value| value.trim().parse::<f32>().ok());
+    let milliseconds = |name: &str| {
+        let value =
+            media.attributes.iter().find(|one| one.attribute.eq_ignore_ascii_case(name))?.value.as_deref()?;
+        value
+            .trim()
+            .parse::<f32>()
+            .ok()
+            .filter(|value| (10.0..=200.0).contains(value))
+            .map(|value| value as u32)
+    };
+    let ptime = milliseconds("ptime").unwrap_or(20).min(milliseconds("maxptime").unwrap_or(u32::MAX));
     let direction = direction(session, media);
     Ok(Negotiated {
         remote: SocketAddr::new(address, media.port),
@@ -274,7 +299,7 @@ pub(super) fn negotiate(
         receive_telephone_event: event,
         // c=0.0.0.0 is the old way to hold (RFC 2543; RFC 3264 §8.4): they receive nothing.
         direction: if held { meet(direction, Direction::RecvOnly) } else { direction },
-        ptime_ms: ptime.filter(|value| (10.0..=200.0).contains(value)).map_or(20, |value| value as u32),
+        ptime_ms: ptime,
     })
 }
 
@@ -293,7 +318,7 @@ fn codec_of(media: &Media, format: u8, policy: &MediaPolicy) -> Option<Codec> {
 fn rtpmap(media: &Media, format: u8) -> Option<(&str, u32)> {
     media.attributes.iter().filter(|attribute| attribute.attribute.eq_ignore_ascii_case("rtpmap")).find_map(
         |attribute| {
-            let (number, encoding) = attribute.value.as_deref()?.trim().split_once(' ')?;
+            let (number, encoding) = attribute.value.as_deref()?.trim().split_once([' ', '\t'])?;
             let (name, rate) = encoding.trim().split_once('/')?;
             let rate = rate.split('/').next()?.trim().parse().ok()?;
             (number.parse() == Ok(format)).then_some((name, rate))
@@ -304,7 +329,9 @@ fn rtpmap(media: &Media, format: u8) -> Option<(&str, u32)> {
 /// The address, media level before session level, and whether it is the unspecified one that means hold.
 fn address(session: &Session, media: &Media) -> Result<(IpAddr, bool), SdpError> {
     let connection = media.connections.first().or(session.connection.as_ref()).ok_or(SdpError::NoAddress)?;
-    let text = connection.connection_address.split('/').next().unwrap_or_default().trim();
+    let text = connection.connection_address.split('/').next().unwrap_or_default();
+    // Some write an IPv6 address as in a URI.
+    let text = text.trim().trim_start_matches('[').trim_end_matches(']');
     let address: IpAddr = text.parse().map_err(|_| SdpError::NoAddress)?;
     if address.is_multicast() { Err(SdpError::NoAddress) } else { Ok((address, address.is_unspecified())) }
 }
@@ -342,12 +369,12 @@ pub(super) fn audio(
     proto: &str,
     port: u16,
     codecs: &[(Codec, u8)],
-    event: Option<u8>,
+    events: &[(u32, u8)],
     direction: Direction,
     ptime: u32,
 ) -> Media {
     let mut formats: Vec<String> = codecs.iter().map(|(_, number)| number.to_string()).collect();
-    formats.extend(event.map(|number| number.to_string()));
+    formats.extend(events.iter().map(|(_, number)| number.to_string()));
     let mut media = empty("audio", proto, port, formats.join(" "));
     let mut attribute = |name: &str, value: Option<String>| {
         media.attributes.push(Attribute { attribute: name.to_owned(), value });
@@ -355,8 +382,8 @@ pub(super) fn audio(
     for (codec, number) in codecs {
         attribute("rtpmap", Some(format!("{number} {}/{}", codec.name(), codec.clock_rate())));
     }
-    if let Some(number) = event {
-        attribute("rtpmap", Some(format!("{number} telephone-event/8000")));
+    for (clock, number) in events {
+        attribute("rtpmap", Some(format!("{number} telephone-event/{clock}")));
         attribute("fmtp", Some(format!("{number} 0-16")));
     }
     attribute("ptime", Some(ptime.to_string()));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::offer_answer::*;
+use super::{MAX_MEDIA, MAX_SDP};
 
 fn local() -> SocketAddr {
     "192.0.2.10:4000".parse().unwrap()
