@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use callahead::sip::auth::{Algorithm, Challenger};
 use callahead::sip::session::{Failure, SessionEvent, Side};
+use callahead::sip::{Hop, Transport};
 use lossy_link::{Act, Link, Party, Script, Weather};
 
 const SEEDS: u64 = 200;
@@ -219,6 +220,62 @@ fn nobody_is_there() {
     assert_eq!(verdict(&link.parties[0]), Some(SessionEvent::Failed(Failure::Timeout)));
     assert_eq!(link.now - link.start, Duration::from_secs(32));
     assert!(link.parties[0].finished());
+}
+
+/// Hops that nobody answers at: a silent one, one where nobody listens, one that says 503.
+#[test]
+fn a_call_goes_to_the_next_address_of_its_server() {
+    let silent = Hop::udp("192.0.2.7:5060".parse().unwrap());
+    let closed = Hop::tcp("192.0.2.8:5060".parse().unwrap());
+    for seed in 0..SEEDS {
+        let weather = if seed == 0 { CLEAR } else { weather(seed) };
+        let mut link = link(seed, weather, hanging_up(1000), answering());
+        link.parties.push(Party::new(
+            "192.0.2.9:5060",
+            seed + 2_000_000,
+            Script { on_incoming: vec![(ms(10), Act::Reject(503))], ..Script::default() },
+        ));
+        link.detours = vec![silent, closed, Hop::udp("192.0.2.9:5060".parse().unwrap())];
+        link.refusing.insert(closed);
+        link.call(None);
+        link.run();
+        let ended = matches!(verdict(&link.parties[0]), Some(SessionEvent::Ended { .. }));
+        assert!(ended, "seed {seed}: {:?}", link.parties[0].events);
+        assert!(link.parties.iter().all(|party| party.sessions.is_empty()), "seed {seed}");
+    }
+}
+
+#[test]
+fn when_every_address_is_closed_the_call_fails_at_once() {
+    let closed = Hop::tcp("192.0.2.8:5060".parse().unwrap());
+    let mut link = link(1, CLEAR, Script::default(), answering());
+    link.detours = vec![closed];
+    link.refusing = [closed, Hop::udp("192.0.2.2:5070".parse().unwrap())].into();
+    link.call(None);
+    link.run();
+    assert_eq!(verdict(&link.parties[0]), Some(SessionEvent::Failed(Failure::Unreachable)));
+    assert_eq!(link.now, link.start);
+}
+
+/// Over streams nothing is sent twice by timers, and everything is over as soon as it is answered.
+#[test]
+fn a_call_over_tcp_lingers_only_for_accepted_invites() {
+    let mut link = link(1, CLEAR, hanging_up(1000), answering());
+    link.transport = Transport::Tcp;
+    link.call(None);
+    link.run();
+    assert!(matches!(verdict(&link.parties[0]), Some(SessionEvent::Ended { .. })));
+    assert_eq!(link.sent, 10, "INVITE, 100, 180, 183, PRACK, 200, 200, ACK, BYE, 200");
+    let mut refused = self::link(
+        2,
+        CLEAR,
+        Script::default(),
+        Script { on_incoming: vec![(ms(10), Act::Reject(486))], ..Script::default() },
+    );
+    refused.transport = Transport::Tcp;
+    refused.call(None);
+    refused.run();
+    assert_eq!(refused.now - refused.start, ms(40), "INVITE, 10 ms of thought, 486, ACK: nothing lingers");
 }
 
 #[test]

@@ -115,7 +115,8 @@ proptest! {
             max_sessions: 10,
         };
         let address = "192.0.2.1:5060".parse().unwrap();
-        let _ = Endpoint::new(config, 1).handle_datagram(std::time::Instant::now(), address, address, &bytes);
+        let source = callahead::sip::Hop::udp(address);
+        let _ = Endpoint::new(config, 1).handle_message(std::time::Instant::now(), source, address, &bytes);
     }
 }
 

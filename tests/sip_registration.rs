@@ -10,12 +10,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callahead::pii::Secret;
+use callahead::sip::Hop;
 use callahead::sip::auth::{Algorithm, Challenger, Credentials, Verdict};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Header, HeaderName, Message, Uri};
 use callahead::sip::registration::{Registration, RegistrationConfig, RegistrationEvent, RegistrationOutput};
 use callahead::sip::session::Failure;
 use callahead::sip::transaction::Timing;
+
+fn hop(text: &str) -> Hop {
+    Hop::udp(address(text))
+}
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -48,7 +53,7 @@ impl Bench {
             registrar: uri("sip:example.com"),
             address: uri("sip:ada@example.com"),
             contact: uri("sip:ada@192.0.2.1:5060"),
-            destination: address("198.51.100.1:5060"),
+            hops: vec![hop("198.51.100.1:5060")],
             local: address("192.0.2.1:5060"),
             credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             expires: Duration::from_secs(600),
@@ -73,11 +78,11 @@ impl Bench {
 
     fn reply(&mut self, status: u16, headers: &[Header]) {
         let request = self.sent.last().unwrap();
-        let mut response = Message::response(request.headers(), status, Some("r"), address("192.0.2.1:5060"));
+        let mut response = Message::response(request.headers(), status, Some("r"), hop("192.0.2.1:5060"));
         headers.iter().for_each(|header| response.push_header(header.clone()));
-        let received = self.endpoint.handle_datagram(
+        let received = self.endpoint.handle_message(
             self.now,
-            address("198.51.100.1:5060"),
+            hop("198.51.100.1:5060"),
             address("192.0.2.1:5060"),
             &response.to_bytes(),
         );

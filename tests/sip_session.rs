@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callahead::pii::Secret;
+use callahead::sip::Hop;
 use callahead::sip::auth::Credentials;
 use callahead::sip::endpoint::{Accept, DropReason, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Address, HeaderName, Message, Method, Uri};
@@ -35,8 +36,8 @@ fn ours() -> SocketAddr {
     "192.0.2.1:5060".parse().unwrap()
 }
 
-fn peer() -> SocketAddr {
-    "198.51.100.1:5060".parse().unwrap()
+fn peer() -> Hop {
+    Hop::udp("198.51.100.1:5060".parse().unwrap())
 }
 
 fn uri(text: &str) -> Uri {
@@ -57,7 +58,7 @@ impl Bench {
             from: Address::new(uri("sip:ada@example.com")),
             to: Address::new(uri("sip:bob@example.com")),
             contact: uri("sip:ada@192.0.2.1"),
-            destination: peer(),
+            hops: vec![peer()],
             local: ours(),
             credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             sdp_offer: b"offer".to_vec(),
@@ -128,7 +129,7 @@ impl Bench {
     /// A response to the last message of ours with that method.
     fn reply(&self, method: &Method, status: u16, tag: &str, body: &str) -> Vec<u8> {
         let request = self.sent.iter().rfind(|message| message.method() == Some(method)).unwrap();
-        let mut response = Message::response(request.headers(), status, Some(tag), ours());
+        let mut response = Message::response(request.headers(), status, Some(tag), Hop::udp(ours()));
         response.push(HeaderName::Contact, &format!("<sip:bob-{tag}@198.51.100.1>"));
         response.set_body((!body.is_empty()).then_some(("application/sdp", body.as_bytes())));
         response.to_bytes()
@@ -167,7 +168,7 @@ fn request(method: &str, number: &str, to_tag: &str, branch: &str, body: &str) -
 
 /// A datagram from the peer.
 fn arrive(endpoint: &mut Endpoint, now: Instant, bytes: &[u8]) -> Received {
-    endpoint.handle_datagram(now, peer(), ours(), bytes)
+    endpoint.handle_message(now, peer(), ours(), bytes)
 }
 
 /// The message with more fields.
@@ -436,8 +437,8 @@ fn a_cancelled_invite_gets_487_and_both_answers_are_repeated() {
 #[test]
 fn the_endpoint_answers_what_belongs_to_nobody() {
     let now = Instant::now();
-    let mut endpoint = endpoint(Accept::From([peer().ip()].into()));
-    let mut status = |bytes: &[u8]| match endpoint.handle_datagram(now, peer(), ours(), bytes) {
+    let mut endpoint = endpoint(Accept::From([peer().address.ip()].into()));
+    let mut status = |bytes: &[u8]| match endpoint.handle_message(now, peer(), ours(), bytes) {
         Received::Reply(reply) => Message::parse(&reply.bytes).unwrap().status(),
         Received::Incoming(_) => Some(0),
         other => panic!("{other:?}"),
@@ -452,12 +453,11 @@ fn the_endpoint_answers_what_belongs_to_nobody() {
     // The same INVITE on another path, and one too many.
     assert_eq!(status(&request("INVITE", "7", "", "z9hG4bK7b", "")), Some(482));
     assert_eq!(status(&request("INVITE", "8", "", "z9hG4bK8", "")), Some(503));
-    let mut dropped =
-        |source: SocketAddr, bytes: &[u8]| match endpoint.handle_datagram(now, source, ours(), bytes) {
-            Received::Dropped(reason) => reason,
-            other => panic!("{other:?}"),
-        };
-    let stranger = "203.0.113.66:5060".parse().unwrap();
+    let mut dropped = |source: Hop, bytes: &[u8]| match endpoint.handle_message(now, source, ours(), bytes) {
+        Received::Dropped(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    let stranger = Hop::udp("203.0.113.66:5060".parse().unwrap());
     assert_eq!(dropped(stranger, &request("INVITE", "9", "", "z9hG4bK9", "")), DropReason::UnknownSource);
     assert_eq!(dropped(stranger, b"\0\0\0\0"), DropReason::UnknownSource);
     assert_eq!(dropped(peer(), b"\0\0\0\0"), DropReason::Malformed);

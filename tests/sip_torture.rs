@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
+use callahead::sip::Hop;
 use callahead::sip::endpoint::{Accept, DropReason, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Defect, HeaderName, Message, Method, NameAddr, Scheme, Via, lex};
 
@@ -111,9 +112,9 @@ fn endpoint() -> Endpoint {
 }
 
 fn receive(bytes: &[u8]) -> Received {
-    let (source, local): (SocketAddr, SocketAddr) =
-        ("192.0.2.200:5060".parse().unwrap(), "192.0.2.100:5060".parse().unwrap());
-    endpoint().handle_datagram(Instant::now(), source, local, bytes)
+    let local: SocketAddr = "192.0.2.100:5060".parse().unwrap();
+    let source = Hop::udp("192.0.2.200:5060".parse().unwrap());
+    endpoint().handle_message(Instant::now(), source, local, bytes)
 }
 
 #[test]

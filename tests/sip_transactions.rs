@@ -6,16 +6,16 @@
     reason = "tests begin at some time, read their data and may panic"
 )]
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use callahead::sip::Hop;
 use callahead::sip::message::{HeaderName, Message};
 use callahead::sip::transaction::{
     ClientInvite, ClientNonInvite, Fired, ServerInvite, ServerKey, ServerNonInvite, Taken, Timing,
 };
 
-fn peer() -> SocketAddr {
-    "198.51.100.1:5060".parse().unwrap()
+fn peer() -> Hop {
+    Hop::udp("198.51.100.1:5060".parse().unwrap())
 }
 
 fn request(method: &str, extra: &str) -> Message {

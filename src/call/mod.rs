@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{Direction, Exchange, MediaPolicy, Negotiated, SdpError, SessionOrigin};
-use crate::sip::Transmit;
 use crate::sip::message::Message;
 use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
+use crate::sip::{Hop, Transmit};
 
 pub use state::{AttemptState, EndCause};
 pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
@@ -93,6 +93,9 @@ pub struct Conclusion {
     pub collected: BTreeMap<String, String>,
     /// Whether the callee picked up.
     pub answered: bool,
+    /// Whether the callee may have heard of the call: it rang, or was picked up even if only to fail. Otherwise another trunk
+    /// may be tried.
+    pub reached: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +117,8 @@ pub struct Call {
     held: bool,
     limits: Limits,
     phase: Phase,
+    /// The trunk has answered anything at all.
+    heard: bool,
     rang: bool,
     outputs: VecDeque<Output>,
 }
@@ -133,6 +138,7 @@ impl Call {
             held: false,
             limits,
             phase,
+            heard: false,
             rang: false,
             outputs: VecDeque::new(),
         };
@@ -141,8 +147,14 @@ impl Call {
     }
 
     /// A SIP message of this call's session arrived.
-    pub fn handle_message(&mut self, now: Instant, source: SocketAddr, message: Message) {
+    pub fn handle_message(&mut self, now: Instant, source: Hop, message: Message) {
         self.session.handle_message(now, source, message);
+        self.settle(now);
+    }
+
+    /// The shell could not send to `hop`.
+    pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
+        self.session.handle_unreachable(now, hop);
         self.settle(now);
     }
 
@@ -218,8 +230,15 @@ impl Call {
         self.session.handle_timeout(now);
         match self.phase {
             Phase::Dialing { give_up_at } if give_up_at <= now => {
-                let reason = format!("it rang for {} s", self.limits.ring.as_secs());
-                self.close(now, EndCause::NoAnswer, None, Some(reason));
+                let seconds = self.limits.ring.as_secs();
+                let (cause, reason) = match self.heard {
+                    true => (EndCause::NoAnswer, format!("it rang for {seconds} s")),
+                    false => (
+                        EndCause::NetworkError,
+                        format!("the trunk did not answer the INVITE for {seconds} s"),
+                    ),
+                };
+                self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
             }
             Phase::Talking { end_at } if end_at <= now => {
@@ -265,6 +284,7 @@ impl Call {
     }
 
     fn on_session(&mut self, now: Instant, event: SessionEvent) {
+        self.heard = true;
         match event {
             SessionEvent::Ringing { .. } => self.on_ringing(),
             SessionEvent::EarlyMedia { sdp } => {
@@ -314,6 +334,7 @@ impl Call {
                 self.talk.start(now);
             }
             Err(error) => {
+                self.rang = true; // somebody has picked up a phone
                 self.close(
                     now,
                     EndCause::TrunkError,
@@ -418,6 +439,7 @@ impl Call {
             answers: self.talk.answers().to_vec(),
             collected: self.talk.collected().clone(),
             answered,
+            reached: answered || self.rang,
         };
         self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
     }

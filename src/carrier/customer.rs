@@ -10,7 +10,7 @@ use tracing::warn;
 use super::customers::Customer;
 use super::script::{Act, BEEP_HZ, Script};
 use crate::engine::media::{Leg, LegCommand, LegConfig, LegEvent, MediaPool};
-use crate::engine::signalling::{Inbound, Signalling};
+use crate::engine::signalling::{Inbound, Signalling, Unreachable};
 use crate::media::Connection;
 use crate::sdp::{self, Direction, MediaPolicy, SessionOrigin};
 use crate::sip::message::Header;
@@ -158,7 +158,11 @@ impl Line<'_> {
                 self.act(act);
             }
             match self.session.poll_output() {
-                Some(SessionOutput::Transmit(transmit)) => self.signalling.send(&transmit).await,
+                Some(SessionOutput::Transmit(transmit)) => {
+                    if let Err(Unreachable(hop)) = self.signalling.send(&transmit).await {
+                        self.session.handle_unreachable(Instant::now(), hop);
+                    }
+                }
                 Some(SessionOutput::Event(event)) => self.on_session(event),
                 None => return,
             }

@@ -122,7 +122,7 @@ impl Carrier {
         let number = called_number(&call.request);
         let verdict = self.check(&self.proxy, now, &call.request);
         let source = call.source;
-        let contact = match self.contact(source) {
+        let contact = match self.contact(source.address) {
             Some(contact) => contact,
             None => return self.signalling.release(id),
         };

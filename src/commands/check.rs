@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Places, load_config};
+use crate::route::Prefix;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -16,8 +17,11 @@ impl Check {
     /// Something is wrong: each finding is printed with file, line, column and remedy.
     pub fn run(self, places: &Places) -> Result<()> {
         let config = load_config(places)?;
+        println!("trunks are chosen by {}; never called: {}", config.routing.strategy, list(&config.routing.forbidden, "no prefix"));
         for trunk in config.trunks.values() {
-            println!("trunk {}: {} calls at once, {} a second", trunk.name, trunk.max_calls, trunk.max_cps);
+            let serves = list(&trunk.serves, "all numbers");
+            let (calls, cps) = (trunk.max_calls, trunk.max_cps);
+            println!("trunk {}: {serves}; {calls} calls at once, {cps} a second", trunk.name);
         }
         for plan in config.plans.values() {
             let steps = plan.steps().count();
@@ -29,4 +33,9 @@ impl Check {
         println!("all good");
         Ok(())
     }
+}
+
+fn list(prefixes: &[Prefix], none: &str) -> String {
+    let all: Vec<_> = prefixes.iter().map(Prefix::as_str).collect();
+    if all.is_empty() { none.to_owned() } else { all.join(" ") }
 }

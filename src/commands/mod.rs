@@ -7,6 +7,7 @@ mod carrier;
 mod check;
 mod demo;
 mod key;
+mod route;
 mod serve;
 mod user;
 
@@ -61,6 +62,8 @@ enum Command {
     Check(check::Check),
     /// Call a number now, through the engine that serves this data folder, and wait for the outcome.
     Call(call::Call),
+    /// Show which trunks would carry a call to a number, in which order and why, without dialling.
+    Route(route::Route),
     /// Turn audio files into text.
     Transcribe(cli::Transcribe),
     /// Fetch or list speech models.
@@ -88,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => command.run(&places),
         Command::Check(command) => command.run(&places),
         Command::Call(command) => command.run(&places),
+        Command::Route(command) => command.run(&places),
         Command::Transcribe(command) => command.run(&places.models),
         Command::Model(command) => command.run(&places.models),
         Command::Carrier(command) => command.run(&places),

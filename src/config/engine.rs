@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::diagnostic::document::{Item, Table};
-use super::trunk::read_country;
-use super::{Calls, Config, Http, Limits, Media, Recordings, Sip, Whisper};
+use super::trunk::{read_country, read_prefixes};
+use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Sip, Whisper};
+use crate::route::Strategy;
 use crate::speech::{Engine, Voice, Voices};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,6 +48,11 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
         let max_call = time(table, "max_call", 5 * MINUTE, 10 * SECOND, 4 * HOUR);
         Some(Limits { max_calls: max_calls?, calls_per_second: calls_per_second?, max_call: max_call? })
     });
+    let routing = section(root, "routing", |table| {
+        let strategy = table.get("strategy").map_or(Some(Strategy::Priority), |item| item.word(Strategy::WORDS));
+        let forbidden = read_prefixes(table, "forbidden");
+        Some(Routing { strategy: strategy?, forbidden: forbidden? })
+    });
     let calls = section(root, "calls", read_calls);
     root.finish();
     Some(Config {
@@ -61,6 +67,7 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
         voices: voices?,
         whisper: whisper?,
         limits: limits?,
+        routing: routing?,
         calls: calls?,
         trunks: BTreeMap::new(),
         plans: BTreeMap::new(),

@@ -26,9 +26,12 @@ use std::time::Duration;
 
 
 pub use load::{load_plans, prompts_in};
-pub use trunk::{Country, NumberFormat, Register, Transport, Trunk};
+pub use trunk::{
+    Advertised, Caller, Country, NumberFormat, Proxy, Register, Tls, Transport, Trunk,
+};
 
 use crate::dialplan::Plan;
+use crate::route::{Prefix, RouteRules, Strategy};
 use crate::schedule::RetryPolicy;
 use crate::speech::Voices;
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub whisper: Whisper,
     /// The bounds of the engine as a whole.
     pub limits: Limits,
+    /// Which trunk carries a call.
+    pub routing: Routing,
     /// How calls are made.
     pub calls: Calls,
     /// The trunks by name, which is the name of the file.
@@ -117,6 +122,15 @@ pub struct Limits {
     pub max_call: Duration,
 }
 
+/// `[routing]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routing {
+    /// What decides between the trunks that may carry a call.
+    pub strategy: Strategy,
+    /// Numbers that are never called, by what they begin with.
+    pub forbidden: Vec<Prefix>,
+}
+
 /// `[calls]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calls {
@@ -142,6 +156,17 @@ impl Calls {
 }
 
 impl Config {
+    /// What routing needs to know.
+    pub fn route_rules(&self) -> RouteRules {
+        RouteRules {
+            max_calls: self.limits.max_calls,
+            calls_per_second: self.limits.calls_per_second,
+            strategy: self.routing.strategy,
+            forbidden: self.routing.forbidden.clone(),
+            trunks: self.trunks.values().map(Trunk::limits).collect(),
+        }
+    }
+
     /// The plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.plans.get(name)

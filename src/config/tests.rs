@@ -65,7 +65,8 @@ fn what_ships_runs_as_it_is() {
     assert_eq!((trunk.host.as_str(), trunk.port, trunk.domain()), ("127.0.0.1", Some(5070), "127.0.0.1"));
     assert_eq!(trunk.password.as_ref().map(crate::pii::Secret::reveal), Some("practice-only"));
     assert_eq!(trunk.register, Some(Register { expires: Duration::from_secs(600) }));
-    assert_eq!(trunk.caller_id, "+12025550100".parse::<Number>().unwrap());
+    assert_eq!(trunk.caller.number, "+12025550100".parse::<Number>().unwrap());
+    assert_eq!((trunk.options_every, trunk.serves.len()), (None, 0), "it registers");
     assert_eq!(trunk.codecs, [Codec::Pcmu, Codec::Pcma]);
     assert!(!format!("{config:?}").contains("practice-only"));
     for plan in ["delivery-confirm", "eta-update", "opt-out"] {
@@ -95,6 +96,40 @@ fn the_least_that_can_be_written_and_comparing() {
     );
     let trunk = &config.trunks["practice"];
     assert_eq!((trunk.register, trunk.port, trunk.username.as_deref()), (None, None, None));
+    assert_eq!((trunk.transport, trunk.advertised), (Transport::Udp, Advertised::Auto));
+    assert_eq!(trunk.options_every, Some(Duration::from_secs(30)), "nothing else says whether it lives");
+    assert_eq!(config.routing, Routing { strategy: crate::route::Strategy::Priority, forbidden: Vec::new() });
+}
+
+#[test]
+fn every_key_of_a_trunk_is_documented_and_read() {
+    let copy = Copy::new();
+    let guide = std::fs::read_to_string(Path::new(ROOT).join("docs/trunks.md")).unwrap();
+    let example = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    std::fs::write(copy.path(TRUNK), example).unwrap();
+    let trunks = copy.path("sip-config/trunks");
+    for (name, what) in [("ca.pem", "CERTIFICATE"), ("depot.pem", "CERTIFICATE"), ("depot.key", "EC PRIVATE KEY")] {
+        std::fs::write(trunks.join(name), format!("-----BEGIN {what}-----\n")).unwrap();
+    }
+    let config = copy.load().unwrap();
+    let trunk = &config.trunks["practice"];
+    let number = |text: &str| text.parse::<Number>().unwrap();
+    let tls = Tls {
+        ca: Some(trunks.join("ca.pem")),
+        client: Some((trunks.join("depot.pem"), trunks.join("depot.key"))),
+        server_name: Some("sip.example.net".to_owned()),
+    };
+    assert_eq!((trunk.transport, &trunk.tls), (Transport::Tls, &tls));
+    let proxy = Proxy { host: "proxy.example.net".to_owned(), port: Some(5061) };
+    assert_eq!(trunk.outbound_proxy, Some(proxy));
+    let advertised = Advertised::Fixed { ip: [203, 0, 113, 7].into(), port: Some(5061) };
+    assert_eq!((trunk.advertised, trunk.options_every), (advertised, Some(Duration::from_secs(30))));
+    assert_eq!(trunk.dialled(&number("+442071838750")), "02071838750");
+    assert_eq!(trunk.dialled(&number("+353123456789")), "00353123456789");
+    assert_eq!(trunk.caller.number_for(&number("+491711234567")).e164(), "+494012345678");
+    assert_eq!(crate::route::price(&number("+447911123456"), &trunk.cost), Some(crate::route::Price(20_000)));
+    assert_eq!((trunk.serves.len(), trunk.breaker.failures, trunk.priority), (3, 5, 10));
+    assert!(trunk.caller.asserted_identity && !trunk.caller.anonymous);
 }
 
 #[test]
@@ -113,6 +148,9 @@ fn secrets_come_from_three_places() {
     }
 }
 
+/// A line that other keys can take the place of.
+const SOME: &str = "codecs    = [\"PCMU\", \"PCMA\"]";
+
 const PASSWORD: &str =
     "{ file = \"practice.password\" }     # or { env = \"NAME\" }, or { credential = \"name\" } with systemd";
 
@@ -124,7 +162,7 @@ const BROKEN: &[Case] = &[
         TRUNK,
         PASSWORD,
         "\"hunter2\"",
-        &["`password` must not stand in this file", "practice.toml:8:13", "password  = ………", "{ env = "],
+        &["`password` must not stand in this file", "practice.toml:9:13", "password  = ………", "{ env = "],
     ),
     (
         TRUNK,
@@ -136,12 +174,61 @@ const BROKEN: &[Case] = &[
     (TRUNK, PASSWORD, "{ file = \"gone\" }", &["the file `gone` cannot be read", "relative to this file"]),
     (TRUNK, PASSWORD, "{ credential = \"../x\" }", &["its name must be one word", "LoadCredential"]),
     (TRUNK, PASSWORD, "{ env = \"A\", file = \"B\" }", &["exactly one of `env`, `file` and `credential`"]),
+    (TRUNK, "\"udp\"", "\"carrier-pigeon\"", &["is not a value of `transport`", "`udp`, `tcp`, `tls`"]),
+    (TRUNK, "\"udp\"", "\"udp\"\ntls = { ca = \"x\" }", &["`tls` without `transport", "practice.toml:8:1"]),
+    (TRUNK, "\"udp\"", "\"tls\"\ntls = { ca = \"x.pem\" }", &["`x.pem` cannot be read", "relative to this file"]),
     (
         TRUNK,
         "\"udp\"",
-        "\"tls\"",
-        &["not supported yet", "write `transport = \"udp\"`, the only one supported"],
+        "\"tls\"\ntls = { certificate = \"practice.toml\" }",
+        &["no line `-----BEGIN CERTIFICATE-----`", "openssl x509"],
     ),
+    (TRUNK, "\"udp\"", "\"tls\"\ntls = { kee = \"k\" }", &["unknown key `kee` in `tls`", "did you mean `key`?"]),
+    (TRUNK, "\"udp\"", "\"tls\"\ntls = \"yes\"", &["`tls` must be a table", "tls = { ca = "]),
+    (TRUNK, SOME, "outbound_proxy = \"sip:proxy\"", &["`outbound_proxy`: ", "proxy.example.net:5060"]),
+    (TRUNK, SOME, "outbound_proxy = \"proxy:0\"", &["port is not a number from 1 to 65535"]),
+    (TRUNK, SOME, "advertised = \"depot.example\"", &["neither `auto` nor an IP address", "203.0.113.7"]),
+    (TRUNK, SOME, "advertised = \"0.0.0.0\"", &["nobody can reach"]),
+    (TRUNK, SOME, "options_every = \"1s\"", &["too often", "from 5s to 1h"]),
+    (TRUNK, SOME, "options_every = 30", &["must be a length of time in quotes"]),
+    (TRUNK, SOME, "srtp = \"required\"", &["not supported yet", "srtp = \"off\""]),
+    (TRUNK, SOME, "anonymous = \"yes\"", &["must be true or false"]),
+    (
+        TRUNK,
+        SOME,
+        "caller_ids = [\n  { caller_id = \"+493012345678\" },\n]",
+        &["needs either `prefix` or `country`", "practice.toml:19:3"],
+    ),
+    (
+        TRUNK,
+        SOME,
+        "caller_ids = [{ prefix = \"+49\", caller_id = \"030123\" }]",
+        &["`caller_id`: a number without a country"],
+    ),
+    (TRUNK, SOME, "rewrite = [{ prefix = \"0044\", replace = \"0\" }]", &["`0044` in `prefix` is no prefix: it does not begin with `+`", "write \"+44\""]),
+    (TRUNK, SOME, "rewrite = [{ prefix = \"+44\" }]", &["a line of `rewrite` has no `replace`", "replace = \"0\""]),
+    (TRUNK, SOME, "rewrite = [{ prefix = \"+44\", replace = \"zero\" }]", &["is dialled as it is", "strip the prefix"]),
+    (
+        TRUNK,
+        SOME,
+        "rewrite = [{ prefix = \"+\", replace = \"00\" }, { prefix = \"+44\", replace = \"0\" }]",
+        &["entry 2 of `rewrite` is never used", "the longer prefix first"],
+    ),
+    (TRUNK, SOME, "serves = []", &["`serves` is empty", "remove the line"]),
+    (TRUNK, SOME, "serves = \"+44\"", &["`serves` must be a list", "[\"+44\", \"+353\"]"]),
+    (TRUNK, SOME, "serves = [\"+44 20\"]", &["without blanks"]),
+    (TRUNK, SOME, "cost = [{ prefix = \"+44\", per_minute = -1 }]", &["a number from 0 to 1000", "0.008"]),
+    (TRUNK, SOME, "cost = [{ prefix = \"+44\", per_minute = \"1\" }]", &["`per_minute` must be a number"]),
+    (
+        TRUNK,
+        SOME,
+        "cost = [{ prefix = \"+44\", per_minute = 1 }, { prefix = \"+44\", per_minute = 2 }]",
+        &["entry 2 of `cost` is never used"],
+    ),
+    (TRUNK, "failures = 5", "failures = 0", &["`failures` is out of range", "from 1 to 1000"]),
+    (TRUNK, "failures = 5", "failure = 5", &["unknown key `failure` in `breaker`", "did you mean `failures`?"]),
+    (ENGINE, "\"priority\"", "\"cheapest\"", &["`cheapest` is not a value of `strategy`", "`cost`"]),
+    (ENGINE, "\"+1900\"", "\"1900\"", &["`1900` in `forbidden` is no prefix"]),
     (
         TRUNK,
         "\"+12025550100\"",
@@ -189,15 +276,16 @@ const BROKEN: &[Case] = &[
 
 #[test]
 fn broken_settings_are_explained() {
+    let mut wrong = Vec::new();
     for (file, from, to, expected) in BROKEN {
         let copy = Copy::new();
         copy.edit(file, from, to);
         let found = copy.load().expect_err(to);
-        for words in *expected {
-            assert!(found.contains(words), "{to}: `{words}` is not in\n{found}");
-        }
+        let missing = expected.iter().filter(|words| !found.contains(**words));
+        wrong.extend(missing.map(|words| format!("{to}: `{words}` is not in\n{found}")));
         assert!(!found.contains("hunter2"), "{found}");
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

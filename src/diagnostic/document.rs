@@ -93,6 +93,11 @@ impl<'d, 't> Table<'d, 't> {
         }
     }
 
+    /// The same, with what it lacks reported at `span`: for a table in a list, whose key stands elsewhere.
+    pub fn at(self, span: Range<usize>) -> Self {
+        Self { span, ..self }
+    }
+
     /// Where to report what this table lacks.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
@@ -254,6 +259,24 @@ impl<'d, 't> Item<'d, 't> {
         number
     }
 
+    /// The value as a number from 0 to `most` with up to six decimal places, in millionths.
+    pub fn millionths(&self, most: u32) -> Option<u64> {
+        let text = match self.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.wrong("a number", "0.008");
+                return None;
+            }
+        };
+        let millionths = parse_millionths(text).filter(|value| *value <= u64::from(most) * 1_000_000);
+        if millionths.is_none() {
+            let message = format!("`{}` must be a number from 0 to {most}", self.key);
+            self.error(message, format!("write `{} = 0.008`, with up to six decimal places", self.key));
+        }
+        millionths
+    }
+
     /// The value as a length of time such as `"500ms"`, `"6s"`, `"45min"` or `"2h"`, inside `range`.
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let example = format!("\"{}\"", spell_duration(*range.start().max(&Duration::from_secs(1))));
@@ -306,6 +329,16 @@ impl<'d, 't> Item<'d, 't> {
         };
         Some(values.iter().map(member).collect())
     }
+}
+
+fn parse_millionths(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > 6 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
+    whole.checked_mul(1_000_000)?.checked_add(fraction)
 }
 
 /// Reads `"500ms"`, `"6s"`, `"45min"`, `"2h"`; spaces between the number and the unit are allowed.
@@ -373,6 +406,18 @@ mod tests {
             .into_iter()
             .map(|found| format!("{}: {}", found.line, found.message))
             .collect()
+    }
+
+    #[test]
+    fn decimal_numbers_are_exact() {
+        let cases =
+            [("0", 0), ("12", 12_000_000), ("0.008", 8_000), ("1.000001", 1_000_001), ("0.5", 500_000)];
+        for (text, value) in cases {
+            assert_eq!(parse_millionths(text), Some(value), "{text}");
+        }
+        for text in ["", ".5", "-1", "1.0000001", "1e3", "0.-5", "99999999999999999999", "nan"] {
+            assert_eq!(parse_millionths(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One attempt from a due call to its stored end: prompts rendered, journal and leg opened, made durable, dialled, driven,
-//! concluded. What can fail without dialling fails before the attempt is durable, and the call waits with the reason.
+//! concluded. When the trunk or the network failed before the callee heard of it, the next trunk is tried at once; the chain
+//! counts as one try of the call. What can fail without dialling fails before the attempt is durable, and the call waits with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Engine;
 use super::drive::Drive;
 use super::media::{Leg, LegConfig};
 use super::recordings::LiveRecording;
+use super::routing::{self, Failed, NoWay, OnTrunk, Way};
 use super::trunks::Line;
 use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
 use crate::config::Config;
@@ -24,7 +26,7 @@ use crate::schedule::{self, NextAttempt, RetryPolicy};
 use crate::sdp::{self, Direction, SessionOrigin};
 use crate::sip::session::{OutgoingInvite, Session};
 use crate::store::attempts::{self, End, Next};
-use crate::store::{self, StoreError};
+use crate::store::{self, CallState, StoreError};
 
 /// Why a due call did not begin. The text is shown on the page; the call waits and is looked at again.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +37,6 @@ pub enum NotBegun {
     /// The call's variables do not fit the plan.
     #[error("bad_variables: {0}")]
     Variables(String),
-    /// The stored number is no longer one that may be dialled.
-    #[error("bad_number: {0}")]
-    Number(String),
     /// A prompt could not be spoken or read.
     #[error("prompt: {0}")]
     Prompt(String),
@@ -47,9 +46,12 @@ pub enum NotBegun {
     /// No port, socket or route for media.
     #[error("media: {0}")]
     Media(#[from] std::io::Error),
-    /// The trunk's host has no address, or its names make no URI.
+    /// The trunk's names make no URI.
     #[error("trunk: {0}")]
     Trunk(String),
+    /// No trunk may carry it.
+    #[error("{0}")]
+    NoWay(#[from] NoWay),
     /// The database refused.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -65,41 +67,74 @@ struct Prepared {
     recording: LiveRecording,
 }
 
-/// Makes one attempt for `call` over `line`. Returns when its end is stored.
+/// One try of `call`: an attempt over the trunk that was chosen and, while trunks fail before the callee has heard of it, one
+/// over each that is next. Returns when the last end is stored.
 ///
 /// # Errors
-/// Nothing was dialled, for the reason given.
+/// Nothing was dialled, or nothing more after a trunk had failed, for the reason given.
 pub async fn make(
     engine: &Arc<Engine>,
     config: Arc<Config>,
     call: &store::calls::Call,
-    line: &Line,
+    number: &Number,
+    way: Way,
 ) -> Result<(), NotBegun> {
+    let mut failed = Failed::new();
+    let mut next = Some(routing::resolve(engine, number, way, &mut failed).await?);
+    while let Some((way, line)) = next {
+        next = one(engine, &config, call, number, (way, line), &mut failed).await?;
+    }
+    Ok(())
+}
+
+/// One attempt. `Some`: it failed, is stored as ended, and this is where the call goes next.
+async fn one(
+    engine: &Arc<Engine>,
+    config: &Config,
+    call: &store::calls::Call,
+    number: &Number,
+    (way, line): (Way, Line),
+    failed: &mut Failed,
+) -> Result<Option<(Way, Line)>, NotBegun> {
     let attempt = Uuid::now_v7();
-    let prepared = prepare(engine, &config, call, attempt, line).await?;
-    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, &line.trunk.name).await {
+    let prepared = prepare(engine, config, call, number, attempt, &line).await?;
+    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, way.route()).await {
         Ok(Some(_)) => {}
         Ok(None) => {
             prepared.discard().await; // cancelled or taken meanwhile
-            return Ok(());
+            return Ok(None);
         }
         Err(error) => {
             prepared.discard().await;
             return Err(error.into());
         }
     }
-    let (conclusion, recording) = dial(engine, &config, call.id, attempt, prepared).await;
-    info!(call = %call.id, trunk = line.trunk.name, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
+    let (conclusion, recording) = dial(engine, config, call.id, attempt, prepared, way.on_trunk).await;
+    let trunk = &line.trunk.name;
+    info!(call = %call.id, trunk, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
     if conclusion.answered {
         // The end first: it must not be lost while a long recording is finished.
-        conclude(engine, &config, call, attempt, &conclusion).await;
+        conclude(engine, attempt, &conclusion, &what_next(config, call, &conclusion)).await;
         recording.finish(engine, &conclusion).await;
-    } else {
-        // Whoever sees the call done must not see a recording that is about to vanish.
-        recording.forget(engine).await;
-        conclude(engine, &config, call, attempt, &conclusion).await;
+        return Ok(None);
     }
-    Ok(())
+    // Whoever sees the call done must not see a recording that is about to vanish.
+    recording.forget(engine).await;
+    let mut next = None;
+    if routing::may_fail_over(&conclusion) {
+        failed.push((trunk.clone(), conclusion.reason.clone().unwrap_or_else(|| conclusion.cause.to_string())));
+        next = routing::another(engine, number, failed).await;
+    }
+    let then = match &next {
+        Some(_) => Next::Retry { at: Timestamp::now(), counts: false },
+        None => what_next(config, call, &conclusion),
+    };
+    let after = conclude(engine, attempt, &conclusion, &then).await;
+    let goes_on = after.is_some_and(|call| call.state == CallState::Pending);
+    if let Some((way, _)) = next.as_ref().filter(|_| goes_on) {
+        warn!(call = %call.id, from = trunk, to = way.trunk.name, "the trunk failed: the next is tried");
+    }
+    Ok(next.filter(|_| goes_on))
 }
 
 impl Prepared {
@@ -113,11 +148,11 @@ async fn prepare(
     engine: &Engine,
     config: &Config,
     call: &store::calls::Call,
+    number: &Number,
     attempt: Uuid,
     line: &Line,
 ) -> Result<Prepared, NotBegun> {
     let plan = config.plans.get(&call.plan).ok_or_else(|| NotBegun::UnknownPlan(call.plan.clone()))?;
-    let number = Number::parse(call.number.reveal(), None).map_err(|error| NotBegun::Number(error.to_string()))?;
     let mut vars: BTreeMap<String, String> = call.vars.0.clone();
     vars.entry("depot".to_owned()).or_insert_with(|| config.depot.clone());
     let bad_vars = |error: VarError| NotBegun::Variables(error.to_string());
@@ -125,12 +160,12 @@ async fn prepare(
     let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
     let talk = Talk::new(interpreter, render(engine, prompts).await?);
 
-    let local = engine.signalling.address_towards(line.address)?;
+    let local = engine.signalling.address_towards(line.address().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
     let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
     let offered = Offered { media: line.media(), origin, local_rtp: leg.local_addr() };
     let sdp = sdp::offer(&offered.media, offered.origin, offered.local_rtp, Direction::SendRecv);
-    let invite = line.invite(&number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
+    let invite = line.invite(number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
     // Last, because it leaves a file: nothing after it fails without discarding it.
     let (tap, recording) = LiveRecording::begin(engine, attempt).await?;
     Ok(Prepared { talk, leg, invite, offered, tap, recording })
@@ -155,6 +190,7 @@ async fn dial(
     call: Uuid,
     attempt: Uuid,
     prepared: Prepared,
+    on_trunk: OnTrunk,
 ) -> (Conclusion, LiveRecording) {
     let Prepared { talk, leg, invite, offered, tap, recording } = prepared;
     // The recording's row exists before the answer.
@@ -174,6 +210,7 @@ async fn dial(
         tap: Some(Box::new(tap)),
         inbox,
         orders,
+        on_trunk: Some(on_trunk),
     };
     let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
         cause: EndCause::Unknown,
@@ -183,32 +220,33 @@ async fn dial(
         answers: Vec::new(),
         collected: BTreeMap::new(),
         answered: false,
+        reached: true, // for all we know
     });
     engine.running().remove(&call);
     (conclusion, recording)
 }
 
-/// Stores the end and what becomes of the call. While the database refuses, for as long as the disk is full, it is told again
+/// Stores the end and what becomes of the call, which is returned. While the database refuses, for as long as the disk is full, it is told again
 /// and again: an attempt that is found unfinished at the next start loses its outcome.
 async fn conclude(
     engine: &Engine,
-    config: &Config,
-    call: &store::calls::Call,
     attempt: Uuid,
     conclusion: &Conclusion,
-) {
-    let next = what_next(config, call, conclusion);
+    next: &Next,
+) -> Option<store::calls::Call> {
     let end = End { cause: conclusion.cause, sip_status: conclusion.sip_status, reason: conclusion.reason.clone() };
     for wait in [0, 1, 5].into_iter().chain(std::iter::repeat(15)) {
         tokio::time::sleep(Duration::from_secs(wait)).await;
-        match attempts::ended(&engine.store, Timestamp::now(), attempt, &end, &next).await {
-            Ok(_) => return,
+        match attempts::ended(&engine.store, Timestamp::now(), attempt, &end, next).await {
+            Ok(call) => return Some(call),
             Err(error @ (StoreError::NotFound { .. } | StoreError::Conflict(_))) => {
-                return error!(%attempt, %error, "the end of an attempt could not be stored");
+                error!(%attempt, %error, "the end of an attempt could not be stored");
+                return None;
             }
             Err(error) => error!(%attempt, %error, "the end of an attempt could not be stored; trying again"),
         }
     }
+    None
 }
 
 fn what_next(config: &Config, call: &store::calls::Call, conclusion: &Conclusion) -> Next {

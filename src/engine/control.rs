@@ -37,8 +37,11 @@ impl EngineControl for Engine {
     }
 
     fn check_number(&self, raw: &str) -> Result<String, String> {
-        let number = Number::parse(raw, Some(self.config().calls.default_country));
-        number.map(|number| number.e164().to_owned()).map_err(|error| error.to_string())
+        let number = Number::parse(raw, Some(self.config().calls.default_country)).map_err(|error| error.to_string())?;
+        match self.routes().forbidden(&number) {
+            Some(prefix) => Err(format!("numbers that begin with {prefix} are never called")),
+            None => Ok(number.e164().to_owned()),
+        }
     }
 
     fn check_vars(&self, plan: &str, vars: &Vars, language: &str) -> Result<(), VarProblem> {

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::media::{Leg, LegCommand, LegEvent};
-use super::signalling::Inbound;
+use super::routing::{self, OnTrunk};
+use super::signalling::{Inbound, Unreachable};
 use crate::call::{Call, Conclusion, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
 use crate::media::{StreamEvent, Tap};
@@ -37,6 +38,8 @@ pub(super) struct Drive {
     pub tap: Option<Box<dyn Tap>>,
     pub inbox: mpsc::Receiver<Inbound>,
     pub orders: mpsc::Receiver<Control>,
+    /// Handed back when the call is concluded.
+    pub on_trunk: Option<OnTrunk>,
 }
 
 /// What the loop came to.
@@ -51,8 +54,12 @@ impl Drive {
     pub async fn run(mut self) -> Option<Conclusion> {
         let conclusion = self.until_concluded().await;
         self.tap = None;
-        if let Some(leg) = self.leg.take() {
-            leg.close().await;
+        let sound = match self.leg.take() {
+            Some(leg) => leg.close().await,
+            None => None,
+        };
+        if let Some((on_trunk, conclusion)) = self.on_trunk.take().zip(conclusion.as_ref()) {
+            on_trunk.end(routing::verdict(conclusion, sound.as_ref()));
         }
         let engine = self.engine.clone();
         engine.lingering().spawn(self.linger());
@@ -87,7 +94,11 @@ impl Drive {
 
     async fn carry_out(&mut self, output: Output) -> Step {
         match output {
-            Output::Transmit(transmit) => self.engine.signalling.send(&transmit).await,
+            Output::Transmit(transmit) => {
+                if let Err(Unreachable(hop)) = self.engine.signalling.send(&transmit).await {
+                    self.call.handle_unreachable(Instant::now(), hop);
+                }
+            }
             Output::Media(command) => self.tell_leg(command),
             Output::Render(prompt) => self.render(prompt).await,
             Output::Progress(progress) => self.note(progress).await,
@@ -159,6 +170,10 @@ impl Drive {
 
     async fn note(&mut self, progress: Progress) {
         let now = Timestamp::now();
+        // Ringing or answered: either way the trunk works.
+        if let Some(on_trunk) = &mut self.on_trunk {
+            on_trunk.reached();
+        }
         let noted = match progress {
             Progress::Ringing => attempts::ringing(&self.engine.store, now, self.attempt).await,
             Progress::Answered => {

@@ -6,6 +6,7 @@
 //! | `scheduler` | finds due calls, asks the routes for room, spawns attempts |
 //! | `attempt` | one attempt from a due call to its stored end |
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
+//! | `routing` | which trunk a call takes, and what its end says about the trunk |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `registrar` | keeps a trunk's registration alive |
 //! | [`signalling`] | the SIP socket |
@@ -24,6 +25,7 @@ pub mod media;
 mod recordings;
 mod registrar;
 mod reload;
+mod routing;
 mod scheduler;
 pub mod signalling;
 mod start;

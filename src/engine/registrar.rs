@@ -10,7 +10,7 @@ use tokio::time::{Duration, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::Engine;
-use super::signalling::{Inbound, Signalling};
+use super::signalling::{Inbound, Signalling, Unreachable};
 use super::trunks::Line;
 use crate::config::Trunk;
 use crate::sip::endpoint::Accept;
@@ -46,7 +46,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     continue;
                 }
             };
-            addresses.push(line.address.ip());
+            addresses.extend(line.hops.iter().map(|hop| hop.address.ip()));
             if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
                 let (leave, left) = watch::channel(false);
                 kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
@@ -69,7 +69,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Registers and refreshes until `stop` turns true, then unregisters.
 async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watch::Receiver<bool>) {
     let trunk = line.trunk.name.clone();
-    let local = match signalling.address_towards(line.address) {
+    let Some(address) = line.address() else { return };
+    let local = match signalling.address_towards(address) {
         Ok(local) => local,
         Err(error) => return warn!(trunk, %error, "no route to the trunk: not registered"),
     };
@@ -100,7 +101,11 @@ async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watc
 async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Registration) -> bool {
     while let Some(output) = registration.poll_output() {
         match output {
-            RegistrationOutput::Transmit(transmit) => signalling.send(&transmit).await,
+            RegistrationOutput::Transmit(transmit) => {
+                if let Err(Unreachable(hop)) = signalling.send(&transmit).await {
+                    registration.handle_unreachable(Instant::now(), hop);
+                }
+            }
             RegistrationOutput::Event(RegistrationEvent::Registered { expires }) => {
                 info!(trunk, seconds = expires.as_secs(), "registered");
             }

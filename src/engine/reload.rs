@@ -12,7 +12,6 @@ use tracing::{error, info};
 
 use super::{Engine, start};
 use crate::config::Config;
-use crate::route::TrunkLimits;
 
 /// How often the files' times are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -62,7 +61,7 @@ fn swap(engine: &Engine, mut config: Config) {
     if *old == config {
         return;
     }
-    engine.routes().update(config.limits.max_calls, config.limits.calls_per_second, limits(&config), Instant::now());
+    engine.routes().update(config.route_rules(), Instant::now());
     let fixed = old.http != config.http || old.sip != config.sip || old.media != config.media;
     engine.recorder.set_min_free(config.recordings.min_free_mb << 20);
     if old.voices != config.voices {
@@ -74,17 +73,6 @@ fn swap(engine: &Engine, mut config: Config) {
     *engine.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     engine.trunks_changed.notify_one();
     info!(needs_restart = fixed, "configuration reloaded; calls that run keep what they began with");
-}
-
-/// What the routes need to know of the trunks.
-pub(super) fn limits(config: &Config) -> Vec<TrunkLimits> {
-    let limits = |trunk: &crate::config::Trunk| TrunkLimits {
-        name: trunk.name.clone(),
-        priority: trunk.priority,
-        max_calls: trunk.max_calls,
-        max_cps: trunk.max_cps,
-    };
-    config.trunks.values().map(limits).collect()
 }
 
 /// Every file with its length and when it was changed: one that is replaced by an older copy is seen as well.

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::Engine;
-use super::attempt;
-use super::trunks::Line;
-use crate::route::Full;
+use super::attempt::{self, NotBegun};
+use super::routing::{self, NoWay, Way};
+use crate::route::Number;
 use crate::store::{StoreError, calls, events};
 
 /// How often the store is looked at when nobody wakes us: the command line adds calls from another process.
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const BATCH: u32 = 200;
 
 /// How long a call waits that could not begin, before it is looked at again.
-const WAIT: SignedDuration = SignedDuration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// How often calls whose delivery has passed are closed.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
@@ -65,31 +65,41 @@ pub async fn run(engine: Arc<Engine>) {
 }
 
 async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), StoreError> {
+    let mut said_full = false;
     for call in calls::due(&engine.store, Timestamp::now(), BATCH).await? {
         if engine.in_hand().contains(&call.id) {
             continue;
         }
-        let trunk = match take_trunk(engine) {
-            Ok(trunk) => trunk,
-            Err(NoTrunk::Full(reason)) => {
-                // Room comes back by itself when a call ends or a second passes; the due time stays as it is.
-                let reason = format!("no_free_trunk: {reason}");
-                if call.waiting.as_ref() != Some(&reason) {
+        let number = match Number::parse(call.number.reveal(), None) {
+            Ok(number) => number,
+            Err(error) => {
+                calls::wait(&engine.store, Timestamp::now(), call.id, &format!("bad_number: {error}"), later(WAIT)).await?;
+                continue;
+            }
+        };
+        let way = match routing::take(engine, &number, &Vec::new()) {
+            Ok(way) => way,
+            Err(NoWay::Later { reason, wait }) => {
+                calls::wait(&engine.store, Timestamp::now(), call.id, &reason, later(wait)).await?;
+                continue;
+            }
+            // Room comes back by itself; the due time stays as it is. One call that says so is enough.
+            Err(full) => {
+                let reason = full.to_string();
+                if !said_full && call.waiting.as_ref() != Some(&reason) {
                     calls::wait(&engine.store, Timestamp::now(), call.id, &reason, call.due_at).await?;
                 }
-                return Ok(());
-            }
-            Err(NoTrunk::None) => {
-                let reason = "no_trunk: no trunk is configured; add one to sip-config/trunks";
-                calls::wait(&engine.store, Timestamp::now(), call.id, reason, later()).await?;
-                continue;
+                said_full = true;
+                if matches!(full, NoWay::EngineFull(_)) || !engine.routes().has_room(Instant::now()) {
+                    return Ok(());
+                }
+                continue; // another number may go over another trunk
             }
         };
         engine.in_hand().insert(call.id);
         let engine = engine.clone();
         attempts.spawn(async move {
-            begin(&engine, &call, &trunk).await;
-            engine.routes().release(&trunk);
+            begin(&engine, &call, &number, way).await;
             engine.in_hand().remove(&call.id);
             engine.wake.notify_one();
         });
@@ -97,46 +107,15 @@ async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), St
     Ok(())
 }
 
-enum NoTrunk {
-    None,
-    Full(String),
-}
-
-/// The best trunk with room, taken: it must be released.
-fn take_trunk(engine: &Engine) -> Result<String, NoTrunk> {
-    let now = Instant::now();
-    let mut routes = engine.routes();
-    let candidates = routes.candidates(now);
-    if candidates.is_empty() {
-        return Err(NoTrunk::None);
-    }
-    let mut why = None;
-    for candidate in candidates {
-        match routes.take(&candidate.trunk, now) {
-            Some(Ok(())) => return Ok(candidate.trunk),
-            Some(Err(full)) => why = Some((candidate.trunk, full)),
-            None => {}
-        }
-    }
-    Err(NoTrunk::Full(why.map_or_else(String::new, |(trunk, full)| describe(&trunk, full))))
-}
-
-fn describe(trunk: &str, full: Full) -> String {
-    format!("{trunk}: {full}")
-}
-
-async fn begin(engine: &Arc<Engine>, call: &calls::Call, trunk: &str) {
-    let config = engine.config();
-    let Some(trunk) = config.trunks.get(trunk).cloned() else { return };
-    let made = match Line::resolve(Arc::new(trunk)).await {
-        Ok(line) => attempt::make(engine, config, call, &line).await,
-        Err(error) => Err(attempt::NotBegun::Trunk(error.to_string())),
+async fn begin(engine: &Arc<Engine>, call: &calls::Call, number: &Number, way: Way) {
+    let Err(reason) = attempt::make(engine, engine.config(), call, number, way).await else { return };
+    warn!(call = %call.id, %reason, "the call waits");
+    let wait = match &reason {
+        NotBegun::NoWay(NoWay::Later { wait, .. }) => *wait,
+        _ => WAIT,
     };
-    if let Err(reason) = made {
-        warn!(call = %call.id, %reason, "the call waits");
-        if let Err(error) = calls::wait(&engine.store, Timestamp::now(), call.id, &reason.to_string(), later()).await {
-            error!(call = %call.id, %error, "cannot note why the call waits");
-        }
+    if let Err(error) = calls::wait(&engine.store, Timestamp::now(), call.id, &reason.to_string(), later(wait)).await {
+        error!(call = %call.id, %error, "cannot note why the call waits");
     }
 }
 
@@ -148,6 +127,6 @@ async fn expire(engine: &Engine) {
     }
 }
 
-fn later() -> Timestamp {
-    Timestamp::now().saturating_add(WAIT).unwrap_or(Timestamp::MAX)
+fn later(wait: Duration) -> Timestamp {
+    Timestamp::now().saturating_add(wait).unwrap_or(Timestamp::MAX)
 }

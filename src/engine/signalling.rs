@@ -14,7 +14,7 @@ use tracing::{debug, trace, warn};
 use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use crate::sip::message::{Header, Message};
 use crate::sip::session::IncomingCall;
-use crate::sip::{RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit};
+use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
 
 /// Messages that wait for one session's task. Retransmissions make up for what a full queue drops.
 const INBOX: usize = 32;
@@ -28,8 +28,8 @@ const MAX_DATAGRAM: usize = 65_535;
 /// A message for a session or registration.
 #[derive(Debug)]
 pub struct Inbound {
-    /// Who sent it.
-    pub source: SocketAddr,
+    /// Who sent it, and how.
+    pub source: Hop,
     /// The message.
     pub message: Message,
 }
@@ -42,6 +42,11 @@ pub enum Unclaimed {
     /// A request outside of calls, such as REGISTER.
     Request(Box<Inbound>),
 }
+
+/// Nothing can be sent to this hop: nobody listens there, or we have no such transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} cannot be reached")]
+pub struct Unreachable(pub Hop);
 
 /// Counters of the SIP socket since the start.
 #[derive(Debug, Default)]
@@ -135,14 +140,29 @@ impl Signalling {
     /// Answers a request outside of calls.
     pub async fn respond(&self, now: Instant, request: &Inbound, status: u16, headers: &[Header]) {
         let transmit = self.lock().endpoint.respond(now, request.source, &request.message, status, headers);
-        self.send(&transmit).await;
+        self.reply(&transmit).await;
     }
 
-    /// Sends a datagram. One that the network refuses is as good as lost: the transaction's timers deal with it.
-    pub async fn send(&self, transmit: &Transmit) {
+    /// Sends a message. A datagram that the network refuses is as good as lost: the transaction's timers deal with it.
+    ///
+    /// # Errors
+    /// Nobody listens at that hop.
+    pub async fn send(&self, transmit: &Transmit) -> Result<(), Unreachable> {
+        let Hop { transport, address } = transmit.destination;
+        if transport != Transport::Udp {
+            return Err(Unreachable(transmit.destination));
+        }
         trace!(to = %transmit.destination, bytes = transmit.bytes.len(), "SIP sent");
-        if let Err(error) = self.socket.send_to(&transmit.bytes, transmit.destination).await {
+        if let Err(error) = self.socket.send_to(&transmit.bytes, address).await {
             debug!(to = %transmit.destination, %error, "SIP not sent");
+        }
+        Ok(())
+    }
+
+    /// Sends an answer that no transaction of ours waits behind: whoever asked asks again.
+    async fn reply(&self, transmit: &Transmit) {
+        if let Err(error) = self.send(transmit).await {
+            debug!(%error, "SIP answer not sent");
         }
     }
 
@@ -155,8 +175,8 @@ impl Signalling {
                 Ok((length, source)) => {
                     self.counters.received.fetch_add(1, Ordering::Relaxed);
                     let datagram = buffer.get(..length).unwrap_or_default();
-                    if let Some(reply) = self.dispatch(source, datagram, &unclaimed) {
-                        self.send(&reply).await;
+                    if let Some(reply) = self.dispatch(Hop::udp(source), datagram, &unclaimed) {
+                        self.reply(&reply).await;
                     }
                 }
                 // Linux reports an ICMP error of an earlier datagram here; it says nothing about the socket.
@@ -170,9 +190,9 @@ impl Signalling {
         mpsc::channel(UNCLAIMED)
     }
 
-    fn dispatch(&self, source: SocketAddr, datagram: &[u8], unclaimed: &mpsc::Sender<Unclaimed>) -> Option<Transmit> {
+    fn dispatch(&self, source: Hop, datagram: &[u8], unclaimed: &mpsc::Sender<Unclaimed>) -> Option<Transmit> {
         let mut shared = self.lock();
-        match shared.endpoint.handle_datagram(Instant::now(), source, self.local, datagram) {
+        match shared.endpoint.handle_message(Instant::now(), source, self.local, datagram) {
             Received::Session(id, message) => self.deliver(shared.sessions.get(&id), source, *message),
             Received::Registration(id, message) => self.deliver(shared.registrations.get(&id), source, *message),
             Received::Incoming(call) => {
@@ -200,7 +220,7 @@ impl Signalling {
         None
     }
 
-    fn deliver(&self, inbox: Option<&mpsc::Sender<Inbound>>, source: SocketAddr, message: Message) {
+    fn deliver(&self, inbox: Option<&mpsc::Sender<Inbound>>, source: Hop, message: Message) {
         let delivered = inbox.is_some_and(|inbox| inbox.try_send(Inbound { source, message }).is_ok());
         if !delivered {
             self.counters.overflowed.fetch_add(1, Ordering::Relaxed);

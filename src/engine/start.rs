@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, scheduler, transcription};
+use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -98,8 +98,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     })?;
     let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
-    let routes =
-        Routes::new(config.limits.max_calls, config.limits.calls_per_second, reload::limits(&config), Instant::now());
+    let routes = Routes::new(config.route_rules(), Instant::now());
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {
@@ -273,7 +272,7 @@ const BEAT: Duration = Duration::from_secs(2);
 async fn beat(engine: Arc<Engine>, instance: uuid::Uuid) {
     let mut stop = engine.stop.subscribe();
     loop {
-        match store::engine::beat(&engine.store, Timestamp::now(), instance).await {
+        match store::engine::beat(&engine.store, Timestamp::now(), instance, &routing::states(&engine)).await {
             Ok(true) => {}
             Ok(false) => {
                 error!("another engine has taken over this data folder: no new calls are begun here");

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::config::Trunk;
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
+use crate::sip::Hop;
 use crate::sip::auth::Credentials;
-use crate::sip::message::{Address, Uri, UriError};
+use crate::sip::message::{Address, Header, HeaderName, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
@@ -25,8 +26,8 @@ const RESOLVE: Duration = Duration::from_secs(5);
 pub struct Line {
     /// The trunk as configured.
     pub trunk: Arc<Trunk>,
-    /// Where its SIP messages go.
-    pub address: SocketAddr,
+    /// Where its SIP messages go, in order of preference; not empty.
+    pub hops: Vec<Hop>,
 }
 
 impl Line {
@@ -38,8 +39,13 @@ impl Line {
         let port = trunk.port.unwrap_or(SIP_PORT);
         let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
         let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let address = found?.next().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { trunk, address })
+        let hops: Vec<Hop> = found?.map(Hop::udp).collect();
+        if hops.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { trunk, hops }) }
+    }
+
+    /// The address that is tried first.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.hops.first().map(|hop| hop.address)
     }
 
     /// What is offered on this trunk, in every INVITE and re-INVITE alike.
@@ -53,24 +59,44 @@ impl Line {
     /// The trunk's user or domain makes no URI.
     pub fn invite(&self, number: &Number, local: SocketAddr, sdp_offer: Vec<u8>) -> Result<OutgoingInvite, UriError> {
         let trunk = &self.trunk;
-        let target = Uri::parse(&format!("sip:{}@{}", number.format_for(trunk.number_format, trunk.country), self.host_port()))?;
-        let caller = trunk.caller_id.format_for(trunk.number_format, trunk.country);
-        let from = Uri::parse(&format!("sip:{caller}@{}", uri_host(trunk.domain())))?;
+        // `#` is not allowed in a SIP URI as it is (RFC 3261 §25.1).
+        let dialled = trunk.dialled(number).replace('#', "%23");
+        let target = Uri::parse(&format!("sip:{dialled}@{}", self.host_port()))?;
+        let (from, extra_headers) = self.identity(number)?;
         Ok(OutgoingInvite {
             to: Address::new(target.clone()),
             target,
-            from: match &trunk.display_name {
-                Some(name) => Address::new(from).with_display(name),
-                None => Address::new(from),
-            },
+            from,
             contact: self.contact(local)?,
-            destination: self.address,
+            hops: self.hops.clone(),
             local,
             credentials: self.credentials(),
             sdp_offer,
-            extra_headers: Vec::new(),
+            extra_headers,
             timing: Timing::default(),
         })
+    }
+
+    /// From, and the fields about who is calling, by the trunk's caller-ID rules.
+    fn identity(&self, callee: &Number) -> Result<(Address, Vec<Header>), UriError> {
+        let (trunk, caller) = (&self.trunk, &self.trunk.caller);
+        let shown = caller.number_for(callee).format_for(trunk.number_format, trunk.country);
+        let named = |uri| match &caller.display_name {
+            Some(name) => Address::new(uri).with_display(name),
+            None => Address::new(uri),
+        };
+        let ours = named(Uri::parse(&format!("sip:{shown}@{}", uri_host(trunk.domain())))?);
+        let mut fields = Vec::new();
+        if caller.asserted_identity {
+            fields.push(Header::new(HeaderName::PAssertedIdentity, &ours.to_string()));
+        }
+        if !caller.anonymous {
+            return Ok((ours, fields));
+        }
+        fields.push(Header::new(HeaderName::Privacy, "id"));
+        // RFC 3323 §4.1.1.3.
+        let nobody = Uri::parse("sip:anonymous@anonymous.invalid")?;
+        Ok((Address::new(nobody).with_display("Anonymous"), fields))
     }
 
     /// The REGISTER that keeps us known to the trunk; `None` unless it is configured.
@@ -84,7 +110,7 @@ impl Line {
             registrar: Uri::parse(&format!("sip:{}", self.host_port()))?,
             address: Uri::parse(&format!("sip:{user}@{domain}"))?,
             contact: self.contact(local)?,
-            destination: self.address,
+            hops: self.hops.clone(),
             local,
             credentials: self.credentials(),
             expires: register.expires,

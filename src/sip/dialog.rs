@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::hop::{Hop, Transport};
 use super::message::{HeaderName, Message, Method, NameAddr, Uri};
 
 /// A confirmed or early dialog.
@@ -21,7 +22,7 @@ pub struct Dialog {
     local_cseq: u32,
     remote_cseq: Option<u32>,
     /// Where packets went before the route set was known.
-    peer: SocketAddr,
+    peer: Hop,
     local_addr: SocketAddr,
 }
 
@@ -30,7 +31,7 @@ impl Dialog {
     pub fn of_caller(
         invite: &Message,
         response: &Message,
-        peer: SocketAddr,
+        peer: Hop,
         local_addr: SocketAddr,
     ) -> Option<Self> {
         let mut routes = response.list(HeaderName::RecordRoute);
@@ -51,12 +52,7 @@ impl Dialog {
     }
 
     /// The callee's side: their INVITE and our tag (RFC 3261 §12.1.1).
-    pub fn of_callee(
-        invite: &Message,
-        local_tag: &str,
-        peer: SocketAddr,
-        local_addr: SocketAddr,
-    ) -> Option<Self> {
+    pub fn of_callee(invite: &Message, local_tag: &str, peer: Hop, local_addr: SocketAddr) -> Option<Self> {
         let (from, to) = (invite.header(HeaderName::From)?, invite.header(HeaderName::To)?);
         let caller = NameAddr::parse(&from)?;
         Some(Self {
@@ -127,7 +123,7 @@ impl Dialog {
     fn request_numbered(&self, method: Method, number: u32, branch: &str) -> Message {
         let (uri, routes) = self.route();
         let mut request = Message::request(method.clone(), uri);
-        request.push(HeaderName::Via, &via(self.local_addr, branch));
+        request.push(HeaderName::Via, &via(self.destination().transport, self.local_addr, branch));
         routes.iter().for_each(|route| request.push(HeaderName::Route, route));
         request.push(HeaderName::MaxForwards, "70");
         request.push(HeaderName::From, &self.local);
@@ -151,11 +147,11 @@ impl Dialog {
         }
     }
 
-    /// Where requests go: the nearest route or the target when it is an address; a name has been resolved before, so then
-    /// it is where this call's packets went already.
-    pub fn destination(&self) -> SocketAddr {
+    /// Where requests go: towards the nearest route or the target ([`Hop::towards`]); a name has been resolved before, so
+    /// then it is where this call's packets went already.
+    pub fn destination(&self) -> Hop {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route)?.to_uri().ok());
-        first.unwrap_or_else(|| self.target.clone()).socket_addr().unwrap_or(self.peer)
+        Hop::towards(first.as_ref().unwrap_or(&self.target), self.peer)
     }
 }
 
@@ -167,8 +163,8 @@ impl fmt::Debug for Dialog {
 }
 
 /// A Via of ours; `rport` asks for answers to the port that the packet comes from (RFC 3581 §3).
-pub(super) fn via(local: SocketAddr, branch: &str) -> String {
-    format!("SIP/2.0/UDP {local};rport;branch={branch}")
+pub(super) fn via(transport: Transport, local: SocketAddr, branch: &str) -> String {
+    format!("SIP/2.0/{} {local};rport;branch={branch}", transport.as_via())
 }
 
 #[cfg(test)]
@@ -192,7 +188,7 @@ mod tests {
     }
 
     fn caller(extra: &str) -> Dialog {
-        let peer = PEER.parse().unwrap();
+        let peer = Hop::udp(PEER.parse().unwrap());
         Dialog::of_caller(
             &invite("Proxy-Authorization: Digest x=\"y\"\r\n"),
             &response(extra),
@@ -215,7 +211,7 @@ mod tests {
         );
         assert_eq!(
             (bye.cseq().unwrap().number, dialog.destination()),
-            (8, "198.51.100.7:5060".parse().unwrap())
+            (8, Hop::udp("198.51.100.7:5060".parse().unwrap()))
         );
         let ack = dialog.ack(&invite("Proxy-Authorization: Digest x=\"y\"\r\n"), "z9hG4bKc");
         assert_eq!(ack.cseq().unwrap().number, 7);
@@ -231,15 +227,19 @@ mod tests {
         assert_eq!(bye.uri().unwrap().as_str(), "sip:strict.example.com");
         assert_eq!(bye.list(HeaderName::Route), ["<sip:far;lr>", "<sip:bob@203.0.113.5>"]);
         // A name needs DNS, so packets keep going where they went.
-        assert_eq!(dialog.destination(), PEER.parse().unwrap());
+        assert_eq!(dialog.destination(), Hop::udp(PEER.parse().unwrap()));
     }
 
     #[test]
     fn the_callee_keeps_the_order_and_counts_their_requests() {
         let request = invite("Contact: <sip:ada@192.0.2.1>\r\nRecord-Route: <sip:near;lr>, <sip:far;lr>\r\n");
-        let mut dialog =
-            Dialog::of_callee(&request, "9", PEER.parse().unwrap(), "192.0.2.2:5060".parse().unwrap())
-                .unwrap();
+        let mut dialog = Dialog::of_callee(
+            &request,
+            "9",
+            Hop::udp(PEER.parse().unwrap()),
+            "192.0.2.2:5060".parse().unwrap(),
+        )
+        .unwrap();
         let bye = dialog.request(Method::Bye, "z9hG4bKb");
         assert_eq!(bye.list(HeaderName::Route), ["<sip:near;lr>", "<sip:far;lr>"]);
         assert_eq!((bye.from_tag().as_deref(), bye.to_tag().as_deref()), (Some("9"), Some("1")));

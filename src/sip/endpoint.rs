@@ -1,4 +1,4 @@
-//! The endpoint: whose is this datagram?
+//! The endpoint: whose is this message?
 //!
 //! What belongs to a session goes to it by Call-ID and our tag, or by the transaction of its INVITE. The rest is answered on
 //! the spot as RFC 3261 §8.2 orders, or dropped with a [`DropReason`]. The endpoint has no timers; what it remembers is
@@ -19,7 +19,7 @@ use self::replies::Replies;
 use super::message::{Defect, Header, HeaderName, Malformed, Message, Method};
 use super::session::IncomingCall;
 use super::transaction::ServerKey;
-use super::{RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token};
+use super::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token};
 
 /// Whose first messages are looked at. Messages of a call that stands are taken from anywhere: they name its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub enum Accept {
 }
 
 impl Accept {
-    fn admits(&self, source: SocketAddr) -> bool {
+    fn admits(&self, source: Hop) -> bool {
         match self {
             Self::All => true,
-            Self::From(addresses) => addresses.contains(&source.ip()),
+            Self::From(addresses) => addresses.contains(&source.address.ip()),
         }
     }
 }
@@ -88,7 +88,7 @@ pub enum DropReason {
     ForeignVia,
 }
 
-/// Demultiplexes datagrams, and mints names and seeds. See the module's page.
+/// Demultiplexes messages, and mints names and seeds. See the module's page.
 #[derive(Debug)]
 pub struct Endpoint {
     config: EndpointConfig,
@@ -138,14 +138,8 @@ impl Endpoint {
         self.sessions.len()
     }
 
-    /// Says whose a datagram is. `local` is the address that it was sent to.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        local: SocketAddr,
-        bytes: &[u8],
-    ) -> Received {
+    /// Says whose a message is that came from `source`. `local` is the address that it was sent to.
+    pub fn handle_message(&mut self, now: Instant, source: Hop, local: SocketAddr, bytes: &[u8]) -> Received {
         match Message::parse(bytes) {
             Ok(message) if message.is_response() => self.route_response(source, message),
             Ok(message) => self.route_request(now, source, local, message),
@@ -199,7 +193,7 @@ impl Endpoint {
     pub fn respond(
         &mut self,
         now: Instant,
-        source: SocketAddr,
+        source: Hop,
         request: &Message,
         status: u16,
         headers: &[Header],
@@ -235,7 +229,7 @@ impl Endpoint {
         SessionSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
     }
 
-    fn route_response(&self, source: SocketAddr, response: Message) -> Received {
+    fn route_response(&self, source: Hop, response: Message) -> Received {
         let key = (response.call_id().into_owned(), response.from_tag().unwrap_or_default());
         let known = self.dialogs.contains_key(&key) || self.registrations.contains_key(&key);
         if !known {
@@ -253,13 +247,7 @@ impl Endpoint {
         }
     }
 
-    fn route_request(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        local: SocketAddr,
-        request: Message,
-    ) -> Received {
+    fn route_request(&mut self, now: Instant, source: Hop, local: SocketAddr, request: Message) -> Received {
         let to_tag = request.to_tag();
         let dialog = to_tag.clone().and_then(|tag| self.dialogs.get(&(request.call_id().into_owned(), tag)));
         let method = request.method().cloned().unwrap_or(Method::Options);

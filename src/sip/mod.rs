@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
+//! | [`hop`] | transports and next hops |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
@@ -17,22 +18,25 @@
 pub mod auth;
 pub mod dialog;
 pub mod endpoint;
+pub mod hop;
+mod hops;
 pub mod message;
 pub mod registration;
 pub mod session;
 pub mod transaction;
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// A datagram to send.
+pub use hop::{Hop, Transport};
+
+/// A message to send.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Transmit {
-    /// Where it goes.
-    pub destination: SocketAddr,
+    /// How and where it goes.
+    pub destination: Hop,
     /// The message.
     pub bytes: Vec<u8>,
 }

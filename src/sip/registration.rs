@@ -9,6 +9,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::auth::{Credentials, DigestClient};
 use super::dialog::via;
+use super::hop::{Hop, Transport};
+use super::hops::Hops;
 use super::message::{HeaderName, Message, Method, NameAddr, Uri, delta_seconds, lex};
 use super::session::{Failure, refusal};
 use super::transaction::{ClientNonInvite, Fired, Timing};
@@ -32,8 +34,8 @@ pub struct RegistrationConfig {
     pub address: Uri,
     /// Where calls to it shall go: our contact.
     pub contact: Uri,
-    /// Where requests are sent.
-    pub destination: SocketAddr,
+    /// Where requests are sent: each in turn until one answers (RFC 3263 §4.3). Not empty.
+    pub hops: Vec<Hop>,
     /// Our address as the registrar sees it, for Via.
     pub local: SocketAddr,
     /// For 401 and 407.
@@ -81,6 +83,8 @@ pub struct Registration {
     auth: DigestClient,
     outputs: VecDeque<RegistrationOutput>,
     transaction: Option<ClientNonInvite>,
+    /// What is left to try in this attempt.
+    hops: Option<Hops>,
     /// When the next attempt is due, while none is under way.
     next: Option<Instant>,
     cseq: u32,
@@ -105,6 +109,7 @@ impl Registration {
             config,
             outputs: VecDeque::new(),
             transaction: None,
+            hops: None,
             next: None,
             cseq: 0,
             failures: 0,
@@ -148,6 +153,7 @@ impl Registration {
             200..300 => self.bound(now, &response),
             401 | 407 if again && self.auth.take_challenges(&response) => self.request(now),
             401 | 407 => self.failed(now, Failure::Unauthorized),
+            503 if self.next_hop(now, self.hops.as_ref().map(Hops::current)) => {}
             423 if again && self.lengthen(&response) => self.request(now),
             _ => self.failed(now, refusal(&response)),
         }
@@ -167,10 +173,7 @@ impl Registration {
         {
             match transaction.handle_timeout(now) {
                 Fired::Send(transmit) => self.outputs.push_back(RegistrationOutput::Transmit(transmit)),
-                Fired::TimedOut => {
-                    self.transaction = None;
-                    self.failed(now, Failure::Timeout);
-                }
+                Fired::TimedOut => self.lose(now, Failure::Timeout),
                 Fired::Nothing => {}
             }
         }
@@ -193,6 +196,7 @@ impl Registration {
         self.next = None;
         self.requests = 0;
         self.removing = self.leaving;
+        self.hops = Hops::new(&self.config.hops);
         self.request(now);
     }
 
@@ -201,7 +205,7 @@ impl Registration {
         self.requests += 1;
         let config = &self.config;
         let mut request = Message::request(Method::Register, config.registrar.clone());
-        request.push(HeaderName::Via, &via(config.local, &branch(&mut self.rng)));
+        request.push(HeaderName::Via, &via(Transport::Udp, config.local, &branch(&mut self.rng)));
         request.push(HeaderName::MaxForwards, "70");
         request.push(HeaderName::From, &format!("<{}>;tag={}", config.address, self.seed.local_tag));
         request.push(HeaderName::To, &format!("<{}>", config.address));
@@ -215,9 +219,40 @@ impl Registration {
         request.push(HeaderName::Allow, super::ALLOW);
         request.set_body(None);
         self.auth.authorize(&mut request, &mut self.rng);
-        let (transaction, transmit) = ClientNonInvite::new(now, request, config.destination, config.timing);
+        let Some(hops) = &self.hops else { return self.failed(now, Failure::Unreachable) };
+        let hop = hops.carry(&mut request);
+        let (mut transaction, transmit) = ClientNonInvite::new(now, request, hop, self.config.timing);
+        if let Some(patience) = hops.patience(self.config.timing.t1) {
+            transaction.give_up_at(now + patience);
+        }
         self.transaction = Some(transaction);
         self.outputs.push_back(RegistrationOutput::Transmit(transmit));
+    }
+
+    /// The shell could not send to `hop`: the next one is tried at once.
+    pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
+        let waits =
+            |transaction: &ClientNonInvite| transaction.is_trying() && transaction.destination() == hop;
+        if self.transaction.as_ref().is_some_and(waits) {
+            self.lose(now, Failure::Unreachable);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, failure: Failure) {
+        let lost = self.transaction.take();
+        if !self.next_hop(now, lost.map(|lost| lost.destination())) {
+            self.failed(now, failure);
+        }
+    }
+
+    /// The same request to the hop after `failed`: `false` when there is none.
+    fn next_hop(&mut self, now: Instant, failed: Option<Hop>) -> bool {
+        let (Some(hops), Some(failed)) = (&mut self.hops, failed) else { return false };
+        let another = hops.give_up(failed);
+        if another {
+            self.request(now);
+        }
+        another
     }
 
     fn bound(&mut self, now: Instant, response: &Message) {

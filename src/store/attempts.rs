@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::calls::{self, Call};
 use super::do_not_call;
-use super::row::{Columns, time_text};
+use super::row::{Columns, json_text, time_text};
 use super::tx::{Subject, Tx};
 use super::{AttemptState, CallState, EndCause, Result, Store, StoreError};
 
@@ -24,6 +24,10 @@ pub struct Attempt {
     pub ordinal: u32,
     /// The trunk's name.
     pub trunk: String,
+    /// How many trunks had failed before it in the same try: 0 is the first choice.
+    pub failover: u32,
+    /// Why it went to this trunk: `strategy`, `reason`, `others` who could have carried it, `skipped` with why.
+    pub route_why: Option<serde_json::Value>,
     /// Where it is.
     pub state: AttemptState,
     /// Why it ended; set exactly when it has ended.
@@ -40,6 +44,24 @@ pub struct Attempt {
     pub answered_at: Option<Timestamp>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
+}
+
+/// Where an attempt goes, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The trunk's name.
+    pub trunk: String,
+    /// See [`Attempt::failover`].
+    pub failover: u32,
+    /// See [`Attempt::route_why`].
+    pub why: Option<serde_json::Value>,
+}
+
+impl From<&str> for Route {
+    /// To this trunk, for no reason that is known.
+    fn from(trunk: &str) -> Self {
+        Self { trunk: trunk.to_owned(), failover: 0, why: None }
+    }
 }
 
 /// How an attempt ended.
@@ -81,8 +103,10 @@ pub async fn begin_dialing(
     now: Timestamp,
     id: Uuid,
     call_id: Uuid,
-    trunk: &str,
+    route: impl Into<Route>,
 ) -> Result<Option<Attempt>> {
+    let Route { trunk, failover, why } = route.into();
+    let why = why.map(|why| json_text(&why, "route_why")).transpose()?;
     let mut tx = store.write(now).await?;
     let call = calls::get_in(&mut tx, call_id).await?;
     let is_due = call.state == CallState::Pending && call.due_at <= now && call.not_after > now;
@@ -103,10 +127,11 @@ pub async fn begin_dialing(
     let done = query.bind(call_id.to_string()).execute(tx.conn()).await;
     tx.sorted(done)?;
     let query = sqlx::query(
-        "INSERT INTO attempts (id, call_id, ordinal, trunk, state, dialing_at) VALUES (?, ?, ?, ?, 'dialing', ?)",
+        "INSERT INTO attempts (id, call_id, ordinal, trunk, failover, route_why, state, dialing_at)
+         VALUES (?, ?, ?, ?, ?, ?, 'dialing', ?)",
     );
-    let query = query.bind(id.to_string()).bind(call_id.to_string()).bind(ordinal).bind(trunk.to_owned());
-    let done = query.bind(time_text(now)).execute(tx.conn()).await;
+    let query = query.bind(id.to_string()).bind(call_id.to_string()).bind(ordinal).bind(trunk.clone());
+    let done = query.bind(failover).bind(why).bind(time_text(now)).execute(tx.conn()).await;
     tx.sorted(done)?;
     tx.event("attempt.dialing", &subject(&call, id), json!({ "call_id": call_id, "trunk": trunk })).await?;
     let attempt = get_in(&mut tx, id).await?;
@@ -273,6 +298,8 @@ fn from_row(row: &SqliteRow) -> Result<Attempt> {
         call_id: row.parsed("call_id")?,
         ordinal: row.small("ordinal")?,
         trunk: row.text("trunk")?,
+        failover: row.small("failover")?,
+        route_why: row.json_opt("route_why")?,
         state: row.parsed("state")?,
         cause: row.parsed_opt("cause")?,
         sip_status: row.int_opt("sip_status")?.and_then(|status| u16::try_from(status).ok()),

@@ -20,6 +20,8 @@ pub struct Engine {
     pub started_at: Timestamp,
     /// Its last heartbeat.
     pub seen_at: Timestamp,
+    /// How its trunks stood then, by name.
+    pub trunks: serde_json::Value,
 }
 
 /// Takes the place of the serving engine. `Err` inside: another one is alive. `is_gone` is asked whether the process of a
@@ -41,7 +43,7 @@ pub async fn claim(
     {
         return Ok(Err(other));
     }
-    let engine = Engine { instance: new_id(now), pid, started_at: now, seen_at: now };
+    let engine = Engine { instance: new_id(now), pid, started_at: now, seen_at: now, trunks: serde_json::json!({}) };
     let query = sqlx::query(
         "INSERT OR REPLACE INTO engine (only, instance, pid, started_at, seen_at) VALUES (1, ?, ?, ?, ?)",
     );
@@ -52,14 +54,14 @@ pub async fn claim(
     Ok(Ok(engine))
 }
 
-/// A heartbeat. False: another engine has taken the place; stop dialling.
+/// A heartbeat, with how the `trunks` stand. False: another engine has taken the place; stop dialling.
 ///
 /// # Errors
 /// What the statement met.
-pub async fn beat(store: &Store, now: Timestamp, instance: Uuid) -> Result<bool> {
+pub async fn beat(store: &Store, now: Timestamp, instance: Uuid, trunks: &serde_json::Value) -> Result<bool> {
     let mut tx = store.write(now).await?;
-    let query = sqlx::query("UPDATE engine SET seen_at = ? WHERE instance = ?");
-    let done = query.bind(time_text(now)).bind(instance.to_string()).execute(tx.conn()).await;
+    let query = sqlx::query("UPDATE engine SET seen_at = ?, trunks = ? WHERE instance = ?");
+    let done = query.bind(time_text(now)).bind(trunks.to_string()).bind(instance.to_string()).execute(tx.conn()).await;
     let ours = tx.sorted(done)?.rows_affected() == 1;
     tx.commit().await?;
     Ok(ours)
@@ -98,5 +100,6 @@ fn from_row(row: &sqlx::sqlite::SqliteRow) -> Result<Engine> {
         pid: row.small("pid")?,
         started_at: row.parsed("started_at")?,
         seen_at: row.parsed("seen_at")?,
+        trunks: row.json("trunks")?,
     })
 }

@@ -59,6 +59,15 @@ pub(super) trait Columns {
         serde_json::from_str(&self.text(column)?)
             .map_err(|error| StoreError::Unreadable { column, reason: error.to_string() })
     }
+
+    /// As [`Columns::json`], for a column that may be NULL.
+    fn json_opt<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
+        let read = |text: String| {
+            serde_json::from_str(&text)
+                .map_err(|error| StoreError::Unreadable { column, reason: error.to_string() })
+        };
+        self.text_opt(column)?.map(read).transpose()
+    }
 }
 
 fn parse<T>(text: &str, column: &'static str) -> Result<T>

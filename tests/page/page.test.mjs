@@ -89,6 +89,16 @@ test("signs in and shows the deliveries", async () => {
   await noSideways();
 });
 
+test("how a customer was called, and why over that trunk", async () => {
+  const attempts = card("Charles Babbage").locator(".attempts");
+  await attempts.getByText("How it was called").click();
+  const line = attempts.locator("li");
+  await line.waitFor();
+  const expected = /over main: busy; chosen for 0.008 a minute; passed over spare: 30 calls are running/;
+  assert.match(await line.textContent(), expected);
+  await noSideways();
+});
+
 test("a transcript appears without a reload, as text", async () => {
   await page.evaluate(() => { window.sameDocument = true; });
   await api("POST", "/test/finish");

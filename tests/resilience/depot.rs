@@ -91,9 +91,13 @@ impl Depot {
 
     /// Starts the practice trunk.
     pub fn carrier(&self) -> Process {
-        let customers = self.folder.path().join("customers.toml");
-        let customers = customers.to_str().unwrap();
-        self.start("carrier", &["carrier", "--customers", customers], "practice trunk ready")
+        self.carrier_of("practice", &self.folder.path().join("customers.toml"))
+    }
+
+    /// Starts the carrier behind `trunk`, with the customers of a file.
+    pub fn carrier_of(&self, trunk: &str, customers: &Path) -> Process {
+        let words = ["carrier", "--trunk", trunk, "--customers", customers.to_str().unwrap()];
+        self.start("carrier", &words, "practice trunk ready")
     }
 
     /// The database, as another process sees it.

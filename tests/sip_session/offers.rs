@@ -55,6 +55,22 @@ fn a_challenged_reinvite_is_sent_again() {
 }
 
 #[test]
+fn a_large_reinvite_goes_by_tcp_and_back_to_udp_where_nobody_listens() {
+    let mut bench = called(UPDATES);
+    let large = vec![b'x'; 1300];
+    bench.act(|session, now| session.reinvite(now, Some(&large)).unwrap());
+    let via = |message: &Message| field(message, "Via").split(' ').next().unwrap().to_owned();
+    assert_eq!(via(&bench.sent[0]), "SIP/2.0/TCP");
+    let tcp = Hop::tcp(peer().address);
+    bench.act(|session, now| session.handle_unreachable(now, tcp));
+    assert_eq!(via(&bench.sent[1]), "SIP/2.0/UDP");
+    assert!(bench.told().is_empty());
+    bench.act(|session, now| session.handle_unreachable(now, peer()));
+    assert_eq!(bench.told(), [SessionEvent::OfferRefused { status: 503 }]);
+    assert!(bench.session.can_offer());
+}
+
+#[test]
 fn refusals_that_mean_the_call_is_gone_end_it() {
     for status in [408, 481] {
         for update in [false, true] {

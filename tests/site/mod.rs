@@ -165,7 +165,12 @@ impl Site {
             let (delivery, _) = deliveries::upsert(&self.store, now, &new, &planner()).await.unwrap();
             let filter = CallFilter { delivery_id: Some(delivery.id), ..CallFilter::default() };
             let call = calls::list(&self.store, &filter, 1).await.unwrap().remove(0);
-            let attempt = attempts::begin_dialing(&self.store, call.due_at, Uuid::now_v7(), call.id, "main")
+            let why = serde_json::json!({
+                "strategy": "cost", "reason": "0.008 a minute",
+                "skipped": [{ "trunk": "spare", "code": "full", "reason": "30 calls are running, which is the limit" }],
+            });
+            let route = attempts::Route { trunk: "main".to_owned(), failover: 0, why: Some(why) };
+            let attempt = attempts::begin_dialing(&self.store, call.due_at, Uuid::now_v7(), call.id, route)
                 .await
                 .unwrap()
                 .unwrap();

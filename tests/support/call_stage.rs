@@ -17,7 +17,7 @@ use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Address, Header, HeaderName, Uri};
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
-use callahead::sip::{SessionId, Transmit};
+use callahead::sip::{Hop, SessionId, Transmit};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -172,7 +172,7 @@ impl Stage {
             from: Address::new(uri("depot", ours)),
             to: Address::new(uri("+12025550101", theirs)),
             contact: uri("depot", ours),
-            destination: theirs,
+            hops: vec![Hop::udp(theirs)],
             local: ours,
             credentials: script
                 .passwords
@@ -282,14 +282,15 @@ impl Stage {
 
     fn arrive(&mut self, source: SocketAddr, transmit: &Transmit) {
         let now = self.now;
-        if transmit.destination == OURS.parse().unwrap() {
-            let got = self.endpoint.handle_datagram(now, source, transmit.destination, &transmit.bytes);
+        let (source, local) = (Hop::udp(source), transmit.destination.address);
+        if local == OURS.parse().unwrap() {
+            let got = self.endpoint.handle_message(now, source, local, &transmit.bytes);
             match (got, self.call.as_mut()) {
                 (Received::Session(_, message), Some(call)) => {
                     call.handle_message(now, source, *message);
                     self.drain_call();
                 }
-                (Received::Reply(reply), _) => self.fly(transmit.destination, reply),
+                (Received::Reply(reply), _) => self.fly(local, reply),
                 _ => {}
             }
             return;
@@ -297,7 +298,7 @@ impl Stage {
         if self.script.deaf {
             return;
         }
-        match self.far.handle_datagram(now, source, transmit.destination, &transmit.bytes) {
+        match self.far.handle_message(now, source, local, &transmit.bytes) {
             Received::Session(id, message) => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.handle_message(now, source, *message);
@@ -305,7 +306,7 @@ impl Stage {
                 }
             }
             Received::Incoming(call) => self.incoming(*call),
-            Received::Reply(reply) => self.fly(transmit.destination, reply),
+            Received::Reply(reply) => self.fly(local, reply),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use callahead::sip::message::{Address, Uri};
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
-use callahead::sip::{SessionId, Transmit};
+use callahead::sip::{Hop, SessionId, Transmit, Transport};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -107,6 +107,14 @@ pub struct Link {
     weather: Weather,
     rng: StdRng,
     flying: Vec<(Instant, SocketAddr, Transmit)>,
+    /// Where nobody listens: the sender hears of it at once.
+    pub refusing: HashSet<Hop>,
+    /// What carries the call.
+    pub transport: Transport,
+    /// Messages sent, lost ones included.
+    pub sent: usize,
+    /// Tried before the callee.
+    pub detours: Vec<Hop>,
     agenda: Vec<(Instant, usize, SessionId, Act)>,
 }
 
@@ -114,7 +122,20 @@ impl Link {
     pub fn new(seed: u64, weather: Weather, parties: Vec<Party>) -> Self {
         let now = Instant::now();
         let rng = StdRng::seed_from_u64(seed);
-        Self { now, start: now, parties, lost: 0, weather, rng, flying: Vec::new(), agenda: Vec::new() }
+        Self {
+            now,
+            start: now,
+            parties,
+            lost: 0,
+            weather,
+            rng,
+            flying: Vec::new(),
+            refusing: HashSet::new(),
+            transport: Transport::Udp,
+            sent: 0,
+            detours: Vec::new(),
+            agenda: Vec::new(),
+        }
     }
 
     /// Party 0 calls party 1.
@@ -130,7 +151,7 @@ impl Link {
             from: Address::new(uri("ada", caller)).with_display("Ada \"A\""),
             to: Address::new(uri("bob", callee)),
             contact: uri("ada", caller),
-            destination: callee,
+            hops: self.detours.iter().copied().chain([Hop::new(self.transport, callee)]).collect(),
             local: caller,
             credentials: password.map(credentials),
             sdp_offer: b"offer".to_vec(),
@@ -197,7 +218,8 @@ impl Link {
     }
 
     fn arrive(&mut self, source: SocketAddr, transmit: Transmit) {
-        let Some(at) = self.parties.iter().position(|party| party.address == transmit.destination) else {
+        let Some(at) = self.parties.iter().position(|party| party.address == transmit.destination.address)
+        else {
             return;
         };
         let now = self.now;
@@ -205,7 +227,9 @@ impl Link {
         if party.deaf {
             return;
         }
-        match party.endpoint.handle_datagram(now, source, transmit.destination, &transmit.bytes) {
+        let source = Hop::new(transmit.destination.transport, source);
+        let local = transmit.destination.address;
+        match party.endpoint.handle_message(now, source, local, &transmit.bytes) {
             Received::Session(id, message) => {
                 if let Some(session) = party.sessions.get_mut(&id) {
                     session.handle_message(now, source, *message);
@@ -213,7 +237,7 @@ impl Link {
                 }
             }
             Received::Incoming(call) => self.incoming(at, *call),
-            Received::Reply(reply) => self.fly(transmit.destination, reply),
+            Received::Reply(reply) => self.fly(local, reply),
             Received::Registration(..) | Received::Request(_) => panic!("nobody registers here"),
             Received::Dropped(_) => {}
         }
@@ -274,6 +298,12 @@ impl Link {
                 return;
             };
             match output {
+                SessionOutput::Transmit(transmit) if self.refusing.contains(&transmit.destination) => {
+                    let (now, hop) = (self.now, transmit.destination);
+                    if let Some(session) = self.parties[party].sessions.get_mut(&id) {
+                        session.handle_unreachable(now, hop);
+                    }
+                }
                 SessionOutput::Transmit(transmit) => self.fly(source, transmit),
                 SessionOutput::Event(event) => self.told(party, id, event),
             }
@@ -334,6 +364,7 @@ impl Link {
     }
 
     fn fly(&mut self, source: SocketAddr, transmit: Transmit) {
+        self.sent += 1;
         let copies = 1 + usize::from(self.rng.random_bool(self.weather.duplication));
         for _ in 0..copies {
             if self.rng.random_bool(self.weather.loss) {

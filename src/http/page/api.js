@@ -25,6 +25,7 @@ export const me = () => ask("GET", "/session");
 export const signIn = (username, password) => ask("POST", "/session", { username, password });
 export const signOut = () => ask("DELETE", "/session");
 export const delivery = (id) => ask("GET", `/deliveries/${id}`);
+export const call = (id) => ask("GET", `/calls/${id}`);
 export const listened = (recording) => ask("POST", `/recordings/${recording}/listened`);
 export const audioUrl = (recording) => `${BASE}/recordings/${recording}/audio.wav`;
 

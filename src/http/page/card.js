@@ -1,5 +1,6 @@
 // A delivery as a card. Everything from the API goes in as text, never as markup.
 
+import * as api from "./api.js";
 import { Player } from "./player.js";
 
 const OUTCOMES = {
@@ -69,6 +70,19 @@ function said(view) {
   }
 }
 
+// One attempt in words: when, over which trunk, how it ended, and why it went there.
+function attemptInWords(attempt) {
+  const end = attempt.cause ? outcomeLabel(attempt.cause).toLowerCase() : sentence(attempt.state).toLowerCase();
+  const detail = attempt.reason ? ` (${attempt.reason})` : "";
+  const words = [`${time(attempt.dialing_at)} over ${attempt.trunk}: ${end}${detail}`];
+  const why = attempt.route_why;
+  if (why) {
+    words.push(`chosen for ${why.reason}`);
+    words.push(...why.skipped.map((skip) => `passed over ${skip.trunk}: ${skip.reason}`));
+  }
+  return words.join("; ");
+}
+
 export class Card {
   constructor(onListened) {
     this.root = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -78,6 +92,7 @@ export class Card {
       this.find(".dot").hidden = true;
       onListened();
     });
+    this.find(".attempts").addEventListener("toggle", () => this.showAttempts());
     this.root.addEventListener("animationend", () => this.root.classList.remove("fresh"));
   }
 
@@ -106,6 +121,27 @@ export class Card {
     this.find(".note").textContent = view.instructions && `With the order: ${view.instructions}`;
     this.player.set(view.recording, view.customer_name);
     this.find(".dot").hidden = !this.unplayed;
+    this.find(".attempts").hidden = !view.call || (view.call.attempts_made === 0 && view.call.state === "pending");
+    this.showAttempts();
+  }
+
+  // Asked for when somebody wants to see them, and again when the delivery changes meanwhile.
+  async showAttempts() {
+    const { call } = this.view;
+    if (!this.find(".attempts").open || !call) {
+      return;
+    }
+    let lines;
+    try {
+      lines = (await api.call(call.id)).attempts.map(attemptInWords);
+    } catch (error) {
+      lines = [error.message];
+    }
+    this.find(".attempts ol").replaceChildren(...lines.map((line) => {
+      const item = document.createElement("li");
+      item.textContent = line;
+      return item;
+    }));
   }
 
   highlight() {

@@ -183,7 +183,8 @@ mod tests {
     }
 
     fn response(status: u16, fields: Vec<Header>) -> Message {
-        let mut response = Message::response(&[], status, None, "192.0.2.1:5060".parse().unwrap());
+        let mut response =
+            Message::response(&[], status, None, crate::sip::Hop::udp("192.0.2.1:5060".parse().unwrap()));
         fields.into_iter().for_each(|field| response.push_header(field));
         response
     }

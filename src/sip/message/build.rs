@@ -8,6 +8,7 @@ use super::method::Method;
 use super::status::reason_phrase;
 use super::uri::{Uri, ip_literal};
 use super::{Message, StartLine, lex};
+use crate::sip::Hop;
 
 impl Message {
     /// An empty request. Add fields with [`Self::push`], then [`Self::set_body`].
@@ -18,13 +19,13 @@ impl Message {
     /// A response to the request with these `headers`, which came from `source`: Via, From, To, Call-ID and CSeq are copied
     /// byte for byte, and the topmost Via gets `received` and `rport` (RFC 3261 §8.2.6, §18.2.1, RFC 3581 §4).
     /// `to_tag` is added where To has none.
-    pub fn response(headers: &[Header], status: u16, to_tag: Option<&str>, source: SocketAddr) -> Self {
+    pub fn response(headers: &[Header], status: u16, to_tag: Option<&str>, source: Hop) -> Self {
         let mut copied = Vec::with_capacity(12);
         let mut top = true;
         for header in headers {
             match header.name() {
                 HeaderName::Via if top => {
-                    copied.push(stamp_via(header, source));
+                    copied.push(stamp_via(header, source.address));
                     top = false;
                 }
                 HeaderName::To => copied.push(match to_tag {
@@ -77,14 +78,18 @@ impl Message {
         self.push(HeaderName::ContentLength, &self.body.len().to_string());
     }
 
-    /// Where the response to a request goes: its source when the Via asks for `rport`, else the source's address with the
+    /// Where the response to a request goes: the connection that it came over; over UDP its source when the Via asks for `rport`, else the source's address with the
     /// port of sent-by (RFC 3261 §18.2.2, RFC 3581 §4).
-    pub fn response_destination(&self, source: SocketAddr) -> SocketAddr {
+    pub fn response_destination(&self, source: Hop) -> Hop {
+        if source.transport.is_reliable() {
+            return source;
+        }
+        let source = source.address;
         let port = self.top_via(|via| match via.params.get("rport") {
             Some(_) => source.port(),
             None => via.port.unwrap_or(5060),
         });
-        SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
+        Hop::udp(SocketAddr::new(source.ip(), port.unwrap_or(source.port())))
     }
 }
 
@@ -169,9 +174,9 @@ mod tests {
         ];
         for (via, stamped, port) in table {
             let request = request(via);
-            let response = Message::response(request.headers(), 200, Some("t"), source);
+            let response = Message::response(request.headers(), 200, Some("t"), Hop::udp(source));
             assert_eq!(response.header(HeaderName::Via).unwrap(), stamped);
-            assert_eq!(request.response_destination(source).port(), port, "{via}");
+            assert_eq!(request.response_destination(Hop::udp(source)).address.port(), port, "{via}");
             assert_eq!(response.to_tag().as_deref(), Some("t"));
             assert_eq!(response.headers()[2].raw(), b"To: \"A\"\r\n <sip:a@b>;tag=t");
         }

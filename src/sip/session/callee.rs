@@ -1,6 +1,5 @@
 //! The callee's side of INVITE and re-INVITE: provisional and final answers, the wait for ACK, CANCEL (RFC 3261 §13.3, §14.2, §9.2).
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{
@@ -10,14 +9,14 @@ use crate::sip::auth::DigestClient;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Header, HeaderName, Message, Uri};
 use crate::sip::transaction::{ServerInvite, ServerKey, Timing};
-use crate::sip::{ALLOW, Transmit};
+use crate::sip::{ALLOW, Hop, Transmit};
 
 /// An INVITE without a final answer.
 #[derive(Debug)]
 pub(super) struct PendingInvite {
     pub(super) transaction: ServerInvite,
     pub(super) request: Message,
-    source: SocketAddr,
+    source: Hop,
     pub(super) initial: bool,
 }
 
@@ -146,7 +145,7 @@ impl Session {
         self.answered.push(pending.transaction);
     }
 
-    pub(super) fn handle_invite(&mut self, now: Instant, source: SocketAddr, request: &Message) {
+    pub(super) fn handle_invite(&mut self, now: Instant, source: Hop, request: &Message) {
         let key = ServerKey::of(request);
         let pending = self.pending.as_ref().map(|pending| &pending.transaction);
         if let Some(known) = self.answered.iter().chain(pending).find(|invite| *invite.key() == key) {
@@ -219,7 +218,7 @@ impl Session {
     }
 
     /// RFC 3261 §9.2: the CANCEL itself always gets an answer of its own.
-    pub(super) fn handle_cancel(&mut self, now: Instant, source: SocketAddr, request: &Message) {
+    pub(super) fn handle_cancel(&mut self, now: Instant, source: Hop, request: &Message) {
         let key = ServerKey::of_invite(request);
         let waits = self.pending.as_ref().is_some_and(|pending| *pending.transaction.key() == key);
         let known = waits || self.answered.iter().any(|invite| *invite.key() == key);

@@ -1,25 +1,27 @@
 //! The caller's INVITE: from its first datagram to the answer, refusal or CANCEL (RFC 3261 §13.2, §9.1, §22).
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Failure, OutgoingInvite, Phase, Session, SessionEvent, refusal};
 use crate::sip::auth::DigestClient;
 use crate::sip::dialog::{Dialog, via};
+use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, SUPPORTED, SessionSeed, Transmit, branch};
+use crate::sip::{ALLOW, Hop, SUPPORTED, SessionSeed, Transmit, Transport, branch};
 
-/// The most INVITEs of one call: the first, and one for each challenge.
-const MAX_ATTEMPTS: usize = 6;
+/// The most challenges answered in one call.
+const MAX_CHALLENGES: usize = 5;
 /// The most callees whose 2xx is acknowledged; further forks are ignored.
 const MAX_FORKS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Calling {
     transaction: ClientInvite,
-    /// Refused with a challenge; they still repeat ACKs.
-    refused: Vec<ClientInvite>,
+    /// Refused with a challenge, or by a hop that failed: they still repeat ACKs, and answer what comes late.
+    earlier: Vec<ClientInvite>,
+    hops: Hops,
+    challenges: usize,
     cancel: Cancel,
     trying_told: bool,
     /// The last SDP of a provisional response, with the callee's tag.
@@ -48,7 +50,7 @@ enum Cancel {
 impl Calling {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let transactions =
-            self.refused.iter().chain([&self.transaction]).filter_map(ClientInvite::poll_timeout).min();
+            self.earlier.iter().chain([&self.transaction]).filter_map(ClientInvite::poll_timeout).min();
         match self.cancel {
             Cancel::Sent(give_up) if self.transaction.is_proceeding() => {
                 Some(transactions.map_or(give_up, |at| at.min(give_up)))
@@ -57,26 +59,37 @@ impl Calling {
         }
     }
 
+    /// The INVITE that `response` answers.
+    fn asked(&self, response: &Message) -> Option<&ClientInvite> {
+        self.earlier.iter().chain([&self.transaction]).find(|invite| invite.matches(response))
+    }
+
     pub(super) fn is_busy(&self) -> bool {
-        !self.refused.iter().chain([&self.transaction]).all(ClientInvite::is_terminated)
+        !self.earlier.iter().chain([&self.transaction]).all(ClientInvite::is_terminated)
     }
 }
 
 impl Session {
     /// Starts an outgoing call; the INVITE is the first output.
     pub fn invite(now: Instant, seed: SessionSeed, invite: OutgoingInvite) -> Self {
-        let OutgoingInvite { destination, local, timing, credentials, .. } = invite.clone();
+        let OutgoingInvite { hops, local, timing, credentials, .. } = invite.clone();
         let contact = invite.contact.clone();
         let mut session =
             Self::new(seed, local, contact, timing, DigestClient::new(credentials), Phase::Inviting);
-        let request = session.first_invite(invite);
-        session.start_invite(now, request, destination);
+        match Hops::new(&hops) {
+            Some(hops) => {
+                let request = session.first_invite(invite);
+                session.start_invite(now, request, hops, 0);
+            }
+            None => session.fail(Failure::Unreachable),
+        }
+        session.settle();
         session
     }
 
     fn first_invite(&mut self, invite: OutgoingInvite) -> Message {
         let mut request = Message::request(Method::Invite, invite.target);
-        request.push(HeaderName::Via, &via(self.local, &branch(&mut self.rng)));
+        request.push(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
         request.push(HeaderName::MaxForwards, "70");
         request.push(HeaderName::From, &format!("{};tag={}", invite.from, self.seed.local_tag));
         request.push(HeaderName::To, &invite.to.to_string());
@@ -95,21 +108,28 @@ impl Session {
         request
     }
 
-    fn start_invite(&mut self, now: Instant, request: Message, destination: SocketAddr) {
-        let (transaction, transmit) = ClientInvite::new(now, request, destination, self.timing);
-        match &mut self.calling {
-            Some(calling) => calling.refused.push(std::mem::replace(&mut calling.transaction, transaction)),
-            None => {
-                let refused = Vec::new();
-                self.calling = Some(Calling {
-                    transaction,
-                    refused,
-                    cancel: Cancel::No,
-                    trying_told: false,
-                    early: None,
-                });
-            }
+    /// Sends the INVITE to the current hop. Its Via is made to name the hop's transport.
+    fn start_invite(&mut self, now: Instant, mut request: Message, hops: Hops, challenges: usize) {
+        let hop = hops.carry(&mut request);
+        let (mut transaction, transmit) = ClientInvite::new(now, request, hop, self.timing);
+        if let Some(patience) = hops.patience(self.timing.t1) {
+            transaction.give_up_at(now + patience);
         }
+        self.calling = Some(match self.calling.take() {
+            Some(mut calling) => {
+                calling.earlier.push(std::mem::replace(&mut calling.transaction, transaction));
+                Calling { hops, challenges, ..calling }
+            }
+            None => Calling {
+                transaction,
+                earlier: Vec::new(),
+                hops,
+                challenges,
+                cancel: Cancel::No,
+                trying_told: false,
+                early: None,
+            },
+        });
         self.send(transmit);
     }
 
@@ -140,11 +160,11 @@ impl Session {
             return;
         }
         let Some(calling) = &mut self.calling else { return };
-        if let Some(old) = calling.refused.iter_mut().find(|old| old.matches(response)) {
+        if let Some(old) = calling.earlier.iter_mut().find(|old| old.matches(response)) {
             if let Some(ack) = old.handle_response(now, response).transmit {
                 self.send(ack);
             }
-            return;
+            return self.take_late(now, response);
         }
         if !calling.transaction.matches(response) {
             return;
@@ -199,8 +219,9 @@ impl Session {
             return;
         }
         let Some(calling) = self.calling.as_ref().filter(|_| self.acks.len() < MAX_FORKS) else { return };
-        let invite = calling.transaction.request();
-        let destination = calling.transaction.destination();
+        let current = calling.transaction.matches(response);
+        let Some(asked) = calling.asked(response) else { return };
+        let (invite, destination) = (asked.request(), asked.destination());
         let Some(mut dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
         if let Some(early) = self.reliable.dialog_with(&tag) {
             dialog.continue_from(early);
@@ -216,7 +237,7 @@ impl Session {
         self.keep_ack(tag, number, ack.clone());
         self.send(ack);
         self.auth.accepted();
-        if self.phase == Phase::Inviting && !cancelled {
+        if self.phase == Phase::Inviting && !cancelled && current {
             self.phase = Phase::Established;
             self.dialog = Some(dialog);
             self.offers.local = self.offers.local.take().or(offer);
@@ -227,9 +248,11 @@ impl Session {
             self.tell(SessionEvent::Answered { sdp });
             return;
         }
-        // A fork, or the answer crossed our CANCEL.
+        // A fork, a hop that was given up, or the answer crossed our CANCEL.
         self.send_bye(now, dialog, None);
-        self.fail_if_inviting(Failure::Cancelled);
+        if current {
+            self.fail_if_inviting(Failure::Cancelled);
+        }
     }
 
     /// The ACK that this 2xx got before.
@@ -255,42 +278,89 @@ impl Session {
 
     fn take_refusal(&mut self, now: Instant, status: u16, response: &Message) {
         let Some(calling) = &self.calling else { return };
-        let cancelled = calling.cancel != Cancel::No;
+        let (cancelled, hop) = (calling.cancel != Cancel::No, calling.hops.current());
         let failure = match status {
             401 | 407 if cancelled => Failure::Cancelled,
             401 | 407 => {
-                let attempts = calling.refused.len() + 1;
-                let worthwhile = attempts < MAX_ATTEMPTS && self.auth.take_challenges(response);
+                let worthwhile = calling.challenges < MAX_CHALLENGES && self.auth.take_challenges(response);
                 if worthwhile && self.phase == Phase::Inviting {
-                    return self.retry_invite(now);
+                    let (hops, challenges) = (calling.hops.clone(), calling.challenges + 1);
+                    return self.retry_invite(now, hops, challenges);
                 }
                 Failure::Unauthorized
             }
             487 if cancelled => Failure::Cancelled,
-            422 if calling.refused.len() + 1 < MAX_ATTEMPTS
+            422 if calling.challenges < MAX_CHALLENGES
                 && self.phase == Phase::Inviting
                 && !cancelled
                 && self.take_longer_interval(response) =>
             {
-                return self.retry_invite(now);
+                let Some(calling) = &self.calling else { return };
+                let (hops, challenges) = (calling.hops.clone(), calling.challenges + 1);
+                return self.retry_invite(now, hops, challenges);
             }
+            // The server is there and cannot: the next one may (RFC 3263 §4.3).
+            503 if self.next_hop(now, hop) => return,
             _ => refusal(response),
         };
         self.fail_if_inviting(failure);
     }
 
-    /// The same INVITE with credentials, the next sequence number and a new branch (RFC 3261 §22.2, §8.1.3.5).
-    fn retry_invite(&mut self, now: Instant) {
+    /// A response to an INVITE that was given up because its hop was silent: whoever is at work there is told to stop.
+    fn take_late(&mut self, now: Instant, response: &Message) {
+        match response.status() {
+            Some(200..300) => self.take_answer(now, response),
+            Some(100..200) => {
+                let asked = self.calling.as_ref().and_then(|calling| calling.asked(response));
+                let Some(asked) = asked.filter(|asked| asked.is_terminated()) else { return };
+                let (cancel, destination) = (asked.cancel(), asked.destination());
+                let cancelled = self.requests.iter().any(|known| known.transaction.request() == &cancel);
+                if !cancelled {
+                    self.start_request(now, cancel, destination);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The same INVITE with the next sequence number, a new branch, and credentials where we were asked for some (RFC 3261
+    /// §22.2, §8.1.3.5).
+    fn retry_invite(&mut self, now: Instant, hops: Hops, challenges: usize) {
         let Some(calling) = &self.calling else { return };
         let mut request = calling.transaction.request().clone();
-        let destination = calling.transaction.destination();
         let number = request.cseq().map_or(1, |cseq| cseq.number + 1);
         request.set(HeaderName::CSeq, &format!("{number} INVITE"));
-        request.set(HeaderName::Via, &via(self.local, &branch(&mut self.rng)));
+        request.set(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
         self.push_refresh(&mut request);
         self.reliable.forget_early();
         self.auth.authorize(&mut request, &mut self.rng);
-        self.start_invite(now, request, destination);
+        self.start_invite(now, request, hops, challenges);
+    }
+
+    /// Tries the hop after `failed`: `false` when there is none, or nobody wants the call any more.
+    fn next_hop(&mut self, now: Instant, failed: Hop) -> bool {
+        let Some(calling) = self.calling.as_ref().filter(|_| self.phase == Phase::Inviting) else {
+            return false;
+        };
+        let (mut hops, challenges) = (calling.hops.clone(), calling.challenges);
+        if calling.cancel != Cancel::No || !hops.give_up(failed) {
+            return false;
+        }
+        self.retry_invite(now, hops, challenges);
+        true
+    }
+
+    /// The INVITE could not be sent to `hop`.
+    pub(super) fn lose_calling(&mut self, now: Instant, hop: Hop) {
+        let Some(calling) = &mut self.calling else { return };
+        if !calling.transaction.is_calling() || calling.transaction.destination() != hop {
+            return;
+        }
+        calling.transaction.terminate();
+        let cancelled = calling.cancel != Cancel::No;
+        if !self.next_hop(now, hop) {
+            self.fail_if_inviting(if cancelled { Failure::Cancelled } else { Failure::Unreachable });
+        }
     }
 
     pub(super) fn time_calling(&mut self, now: Instant) {
@@ -298,7 +368,7 @@ impl Session {
         let mut failure = None;
         if let Some(calling) = &mut self.calling {
             let cancelled = calling.cancel != Cancel::No;
-            for invite in calling.refused.iter_mut().chain([&mut calling.transaction]) {
+            for invite in calling.earlier.iter_mut().chain([&mut calling.transaction]) {
                 while invite.poll_timeout().is_some_and(|at| at <= now) {
                     match invite.handle_timeout(now) {
                         Fired::Send(transmit) => again.push(transmit),
@@ -318,7 +388,10 @@ impl Session {
             }
         }
         again.into_iter().for_each(|transmit| self.send(transmit));
-        if let Some(failure) = failure {
+        let silent = self.calling.as_ref().map(|calling| calling.transaction.destination());
+        if let (Some(failure), Some(silent)) = (failure, silent)
+            && !self.next_hop(now, silent)
+        {
             self.fail_if_inviting(failure);
         }
     }

@@ -97,6 +97,9 @@ pub enum Failure {
     /// Nothing came back within 64*T1 (Timer B or F).
     #[error("no response")]
     Timeout,
+    /// Nobody listens at any of the hops.
+    #[error("unreachable")]
+    Unreachable,
     /// Challenged without credentials, or our credentials were refused.
     #[error("credentials refused")]
     Unauthorized,

@@ -1,28 +1,27 @@
 //! Requests other than INVITE within the call: our CANCEL and BYE, their BYE, OPTIONS, INFO and the unknown.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, unsupported};
-use crate::sip::branch;
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, via};
+use crate::sip::hops::Hops;
 use crate::sip::message::{Header, HeaderName, Message, Method};
 use crate::sip::transaction::{ClientNonInvite, Fired, ServerKey, ServerNonInvite};
+use crate::sip::{Hop, Transport, branch};
 
 /// A CANCEL or BYE of ours.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) transaction: ClientNonInvite,
+    hops: Hops,
     /// What a challenged BYE needs to be sent again; taken when it is.
     retry: Option<(Dialog, Option<String>)>,
 }
 
 impl Session {
     /// Starts a request that is not sent again when challenged.
-    pub(super) fn start_request(&mut self, now: Instant, request: Message, destination: SocketAddr) {
-        let (transaction, transmit) = ClientNonInvite::new(now, request, destination, self.timing);
-        self.requests.push(Request { transaction, retry: None });
-        self.send(transmit);
+    pub(super) fn start_request(&mut self, now: Instant, request: Message, destination: Hop) {
+        self.carry_request(now, request, Hops::one(destination), None);
     }
 
     pub(super) fn send_bye(&mut self, now: Instant, mut dialog: Dialog, reason: Option<&str>) {
@@ -35,9 +34,36 @@ impl Session {
         }
         self.auth.authorize(&mut bye, &mut self.rng);
         bye.set_body(None);
-        let (transaction, transmit) = ClientNonInvite::new(now, bye, dialog.destination(), self.timing);
-        self.requests.push(Request { transaction, retry: Some((dialog, reason.map(str::to_owned))) });
+        let hops = Hops::one(dialog.destination());
+        self.carry_request(now, bye, hops, Some((dialog, reason.map(str::to_owned))));
+    }
+
+    fn carry_request(
+        &mut self,
+        now: Instant,
+        mut request: Message,
+        hops: Hops,
+        retry: Option<(Dialog, Option<String>)>,
+    ) {
+        let hop = hops.carry(&mut request);
+        let (transaction, transmit) = ClientNonInvite::new(now, request, hop, self.timing);
+        self.requests.push(Request { transaction, hops, retry });
         self.send(transmit);
+    }
+
+    /// Requests that could not be sent to `hop`: a large one that went by TCP is tried by UDP, the others are over.
+    pub(super) fn lose_requests(&mut self, now: Instant, hop: Hop) {
+        let lost =
+            |request: &Request| request.transaction.is_trying() && request.transaction.destination() == hop;
+        let (lost, kept) = std::mem::take(&mut self.requests).into_iter().partition::<Vec<_>, _>(lost);
+        self.requests = kept;
+        for Request { transaction, mut hops, retry } in lost {
+            if hops.give_up(hop) {
+                let mut request = transaction.request().clone();
+                request.set(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
+                self.carry_request(now, request, hops, retry);
+            }
+        }
     }
 
     pub(super) fn handle_request_response(&mut self, now: Instant, response: &Message) {
@@ -77,7 +103,7 @@ impl Session {
     pub(super) fn serve(
         &mut self,
         now: Instant,
-        source: SocketAddr,
+        source: Hop,
         request: &Message,
         status: u16,
         headers: &[Header],
@@ -89,7 +115,7 @@ impl Session {
     pub(super) fn serve_with(
         &mut self,
         now: Instant,
-        source: SocketAddr,
+        source: Hop,
         request: &Message,
         status: u16,
         headers: &[Header],
@@ -112,13 +138,7 @@ impl Session {
         self.send(transmit);
     }
 
-    pub(super) fn handle_in_dialog(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        method: &Method,
-        request: &Message,
-    ) {
+    pub(super) fn handle_in_dialog(&mut self, now: Instant, source: Hop, method: &Method, request: &Message) {
         let key = ServerKey::of(request);
         let known = self.served.iter().any(|served| *served.key() == key);
         if known {

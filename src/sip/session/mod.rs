@@ -50,7 +50,7 @@ use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
 use super::transaction::{Fired, ServerInvite, ServerNonInvite, Timing};
-use super::{SessionId, SessionSeed, Transmit};
+use super::{Hop, SessionId, SessionSeed, Transmit};
 
 /// The most transactions of one kind that a session keeps; further requests are dropped, and come again.
 const MAX_TRANSACTIONS: usize = 32;
@@ -66,8 +66,8 @@ pub struct OutgoingInvite {
     pub to: Address,
     /// Our Contact: where in-dialog requests reach us.
     pub contact: Uri,
-    /// Where the INVITE is sent.
-    pub destination: SocketAddr,
+    /// Where the INVITE is sent: each in turn until one answers, the first first (RFC 3263 §4.3). Not empty.
+    pub hops: Vec<Hop>,
     /// Our address as the other side sees it, for Via.
     pub local: SocketAddr,
     /// For 401 and 407.
@@ -88,7 +88,7 @@ pub struct IncomingCall {
     /// The INVITE.
     pub request: Message,
     /// Who sent it.
-    pub source: SocketAddr,
+    pub source: Hop,
     /// Our address that it was sent to.
     pub local: SocketAddr,
 }
@@ -180,7 +180,7 @@ impl Session {
     }
 
     /// Takes a message that the endpoint routed here.
-    pub fn handle_message(&mut self, now: Instant, source: SocketAddr, message: Message) {
+    pub fn handle_message(&mut self, now: Instant, source: Hop, message: Message) {
         match message.method().cloned() {
             None => self.handle_response(now, &message),
             Some(method) => self.handle_request(now, source, &method, &message),
@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    fn handle_request(&mut self, now: Instant, source: SocketAddr, method: &Method, request: &Message) {
+    fn handle_request(&mut self, now: Instant, source: Hop, method: &Method, request: &Message) {
         match method {
             Method::Invite => self.handle_invite(now, source, request),
             Method::Ack => self.handle_ack(now, request),
@@ -217,6 +217,15 @@ impl Session {
             }
             Phase::Over => {}
         }
+        self.settle();
+    }
+
+    /// The shell could not send to `hop`: the connection was refused or is gone. Requests that wait for a first response
+    /// from there go to the next hop or fail at once, instead of by Timer B or F.
+    pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
+        self.lose_calling(now, hop);
+        self.lose_requests(now, hop);
+        self.lose_offers(now, hop);
         self.settle();
     }
 
@@ -297,7 +306,7 @@ impl Session {
     }
 
     /// A response of ours with Server, and Contact, Allow and Supported where RFC 3261 §20 wants them.
-    fn respond_to(&self, request: &Message, source: SocketAddr, status: u16) -> Message {
+    fn respond_to(&self, request: &Message, source: Hop, status: u16) -> Message {
         let mut response = Message::response(request.headers(), status, Some(&self.seed.local_tag), source);
         if !self.seed.user_agent.is_empty() {
             response.push(HeaderName::Server, &self.seed.user_agent);

@@ -14,6 +14,9 @@ use rand::RngExt;
 use super::reinvite::{LateOffer, Reinvite};
 use super::update::{Asked, Update};
 use super::{Phase, Session, SessionEvent, Side};
+use crate::sip::Hop;
+use crate::sip::dialog::Dialog;
+use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::ClientInvite;
 
@@ -26,6 +29,15 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no offer can be made now")]
 pub struct CannotOffer;
+
+/// What a request that could not be sent was about.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) offer: Option<Vec<u8>>,
+    pub(super) attempt: usize,
+    /// It only refreshed the session.
+    pub(super) refresh: bool,
+}
 
 /// The offers of one call after its first.
 #[derive(Debug, Default)]
@@ -42,6 +54,8 @@ pub(super) struct Offers {
     pub(super) asked: Option<Asked>,
     /// After a 491 no offer is made before this time (RFC 3261 §14.1).
     pub(super) quiet_until: Option<Instant>,
+    /// The other side takes no TCP: large requests go over UDP after all.
+    no_tcp: bool,
     /// Our description in force.
     pub(super) local: Option<Vec<u8>>,
     /// The other side's Allow, where it sent one.
@@ -107,6 +121,42 @@ impl Session {
         invite || self.offers.late.is_some() || self.offers.asked.is_some()
     }
 
+    /// Where a request of the dialog goes; its Via is made to name the transport (RFC 3261 §18.1.1).
+    pub(super) fn carry(&self, request: &mut Message, destination: Hop) -> Hop {
+        let mut hops = Hops::one(destination);
+        if self.offers.no_tcp {
+            hops.give_up(Hop::tcp(destination.address));
+        }
+        hops.carry(request)
+    }
+
+    /// Our re-INVITE or UPDATE could not be sent to `hop`: by UDP when it went by TCP for its size, else it counts as refused
+    /// with 503 (RFC 3261 §8.1.3.1).
+    pub(super) fn lose_offers(&mut self, now: Instant, hop: Hop) {
+        let peer = self.dialog.as_ref().map(Dialog::destination);
+        let again =
+            !self.offers.no_tcp && peer.is_some_and(|peer| peer != hop && Hop::tcp(peer.address) == hop);
+        let (reinvite, update) = (self.lost_reinvite(hop), self.lost_update(hop));
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.offers.no_tcp |= again && (reinvite.is_some() || update.is_some());
+        if let Some(Lost { offer, attempt, refresh }) = reinvite {
+            match (again, refresh) {
+                (true, _) => self.send_reinvite(now, offer, attempt, refresh),
+                (false, true) => self.refresh_refused(now),
+                (false, false) => self.offer_refused(now, 503, None),
+            }
+        }
+        if let Some(Lost { offer, attempt, refresh }) = update {
+            match (again, refresh) {
+                (true, _) => self.send_update(now, offer, attempt),
+                (false, true) => self.refresh_refused(now),
+                (false, false) => self.offer_refused(now, 503, None),
+            }
+        }
+    }
+
     /// Remembers what the other side can do (RFC 3261 §20.5).
     pub(super) fn take_allow(&mut self, message: &Message) {
         let mut listed = message.list(HeaderName::Allow);
@@ -122,9 +172,8 @@ impl Session {
 
     /// Our offer was refused. Glare is followed by a pause: 2.1 to 4 s for the owner of the Call-ID, at most 2 s for the other
     /// (RFC 3261 §14.1).
-    pub(super) fn offer_refused(&mut self, now: Instant, response: &Message) {
-        let status = response.status().unwrap_or_default();
-        let asked = super::retry_after(response).filter(|_| status == 500);
+    pub(super) fn offer_refused(&mut self, now: Instant, status: u16, retry_after: Option<Duration>) {
+        let asked = retry_after.filter(|_| status == 500);
         let pause = match status {
             491 if self.calling.is_some() => Some(10 * self.rng.random_range(210..=400)),
             491 => Some(10 * self.rng.random_range(0..=200)),

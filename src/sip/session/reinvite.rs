@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::offers::CannotOffer;
+use super::offers::{CannotOffer, Lost};
 use super::{Phase, Session, SessionEvent, Side, reliable};
 use crate::sdp;
 use crate::sip::branch;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, SUPPORTED, Transmit};
+use crate::sip::{ALLOW, Hop, SUPPORTED, Transmit};
 
 /// The most re-INVITEs for one offer: the first, and one for each challenge.
 const MAX_ATTEMPTS: usize = 6;
@@ -62,7 +62,13 @@ impl Session {
         self.send_reinvite(now, self.offers.local.clone(), 1, true);
     }
 
-    fn send_reinvite(&mut self, now: Instant, offer: Option<Vec<u8>>, attempt: usize, refresh: bool) {
+    pub(super) fn send_reinvite(
+        &mut self,
+        now: Instant,
+        offer: Option<Vec<u8>>,
+        attempt: usize,
+        refresh: bool,
+    ) {
         let Some(dialog) = &mut self.dialog else { return };
         let mut request = dialog.request(Method::Invite, &branch(&mut self.rng));
         let destination = dialog.destination();
@@ -77,7 +83,8 @@ impl Session {
         self.push_refresh(&mut request);
         request.set_body(offer.as_deref().map(|sdp| ("application/sdp", sdp)));
         self.auth.authorize(&mut request, &mut self.rng);
-        let (transaction, transmit) = ClientInvite::new(now, request, destination, self.timing);
+        let hop = self.carry(&mut request, destination);
+        let (transaction, transmit) = ClientInvite::new(now, request, hop, self.timing);
         self.offers.reinvite = Some(Reinvite {
             transaction,
             offer,
@@ -125,6 +132,13 @@ impl Session {
             }
         }
         true
+    }
+
+    /// Takes the re-INVITE that could not be sent to `hop`.
+    pub(super) fn lost_reinvite(&mut self, hop: Hop) -> Option<Lost> {
+        let at = |one: &mut Reinvite| one.transaction.is_calling() && one.transaction.destination() == hop;
+        let Reinvite { offer, attempt, refresh, .. } = self.offers.reinvite.take_if(at)?;
+        Some(Lost { offer, attempt, refresh })
     }
 
     fn take_reprovisional(&mut self, now: Instant, response: &Message) {
@@ -221,7 +235,7 @@ impl Session {
             408 => self.lose_dialog(now, "the other side did not answer a re-INVITE"),
             481 => self.lose_dialog(now, "the other side does not know the call any more"),
             _ if refresh => self.refresh_refused(now),
-            _ => self.offer_refused(now, response),
+            status => self.offer_refused(now, status, super::retry_after(response)),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Reliable provisional responses (RFC 3262): as caller PRACK in order, as callee repeat until the PRACK comes.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr as Hop;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -10,7 +9,7 @@ use super::{Failure, Phase, Session, SessionEvent};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Header, HeaderName, Message, Method, decimal};
 use crate::sip::transaction::{ClientNonInvite, Fired};
-use crate::sip::{Transmit, branch};
+use crate::sip::{Hop, Transmit, branch};
 
 /// The most early dialogs of one INVITE.
 const MAX_EARLY: usize = 8;

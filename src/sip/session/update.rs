@@ -1,15 +1,14 @@
 //! UPDATE (RFC 3311): an offer that needs no ACK, also before the answer. One without SDP only refreshes the target.
 
-use std::net::SocketAddr as Hop;
 use std::time::Instant;
 
 use rand::RngExt;
 
-use super::offers::CannotOffer;
+use super::offers::{CannotOffer, Lost};
 use super::{Phase, Session, SessionEvent, refresh};
 use crate::sip::message::{Header, HeaderName, Message, Method};
 use crate::sip::transaction::{ClientNonInvite, Fired, ServerKey};
-use crate::sip::{ALLOW, branch};
+use crate::sip::{ALLOW, Hop, branch};
 
 /// The most UPDATEs for one offer: the first, and one for each challenge.
 const MAX_ATTEMPTS: usize = 6;
@@ -88,7 +87,8 @@ impl Session {
         self.push_refresh(&mut request);
         request.set_body(offer.as_deref().map(|sdp| ("application/sdp", sdp)));
         self.auth.authorize(&mut request, &mut self.rng);
-        let (transaction, transmit) = ClientNonInvite::new(now, request, destination, self.timing);
+        let hop = self.carry(&mut request, destination);
+        let (transaction, transmit) = ClientNonInvite::new(now, request, hop, self.timing);
         self.offers.update = Some(Update { transaction, offer, attempt });
         self.send(transmit);
     }
@@ -143,11 +143,19 @@ impl Session {
                     self.forget_allowed(&Method::Update);
                 }
                 match offer {
-                    Some(_) => self.offer_refused(now, response),
+                    Some(_) => self.offer_refused(now, status, super::retry_after(response)),
                     None => self.refresh_refused(now),
                 }
             }
         }
+    }
+
+    /// Takes the UPDATE that could not be sent to `hop`.
+    pub(super) fn lost_update(&mut self, hop: Hop) -> Option<Lost> {
+        let at = |one: &mut Update| one.transaction.is_trying() && one.transaction.destination() == hop;
+        let Update { offer, attempt, .. } = self.offers.update.take_if(at)?;
+        let refresh = offer.is_none();
+        Some(Lost { offer, attempt, refresh })
     }
 
     pub(super) fn time_update(&mut self, now: Instant) {

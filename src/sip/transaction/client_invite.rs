@@ -1,4 +1,4 @@
-//! The INVITE client transaction (RFC 3261 §17.1.1 as amended by RFC 6026 §7.2), over UDP.
+//! The INVITE client transaction (RFC 3261 §17.1.1 as amended by RFC 6026 §7.2). Over streams Timer A never starts.
 //!
 //! ```text
 //!            INVITE sent
@@ -23,15 +23,16 @@
 //! ACK of a 2xx is the session's (RFC 3261 §13.2.2.4). Timer B stops at the first provisional response: how long it may
 //! ring is the call's decision.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Fired, Taken, Timer, Timers, Timing};
-use crate::sip::Transmit;
 use crate::sip::message::{HeaderName, Message, Method, lex};
+use crate::sip::{Hop, Transmit, Transport};
 
-/// Timer D: at least 32 s over UDP.
-const TIMER_D: Duration = Duration::from_secs(32);
+/// Timer D: at least 32 s over UDP, nothing over streams.
+fn timer_d(transport: Transport) -> Duration {
+    if transport.is_reliable() { Duration::ZERO } else { Duration::from_secs(32) }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -58,10 +59,12 @@ pub struct ClientInvite {
 
 impl ClientInvite {
     /// Starts the transaction; send what comes back.
-    pub fn new(now: Instant, request: Message, destination: SocketAddr, timing: Timing) -> (Self, Transmit) {
+    pub fn new(now: Instant, request: Message, destination: Hop, timing: Timing) -> (Self, Transmit) {
         let transmit = Transmit { destination, bytes: request.to_bytes() };
         let mut timers = Timers::default();
-        timers.start(Timer::A, now + timing.t1);
+        if !destination.transport.is_reliable() {
+            timers.start(Timer::A, now + timing.t1);
+        }
         timers.start(Timer::B, now + timing.transaction_limit());
         let branch = request.branch().unwrap_or_default();
         let state = State::Calling;
@@ -84,7 +87,7 @@ impl ClientInvite {
     }
 
     /// Where the INVITE went.
-    pub fn destination(&self) -> SocketAddr {
+    pub fn destination(&self) -> Hop {
         self.transmit.destination
     }
 
@@ -117,7 +120,7 @@ impl ClientInvite {
                     Transmit { destination: self.transmit.destination, bytes: self.ack(response).to_bytes() };
                 self.ack = Some(ack.clone());
                 self.timers.clear();
-                self.timers.start(Timer::D, now + TIMER_D);
+                self.timers.start(Timer::D, now + timer_d(self.transmit.destination.transport));
                 self.state = State::Completed;
                 Taken { pass: true, transmit: Some(ack) }
             }
@@ -142,6 +145,18 @@ impl ClientInvite {
         let mut cancel = derive(&self.request, Method::Cancel);
         cancel.set_body(None);
         cancel
+    }
+
+    /// Waits for the first response until `at` only, because there is another hop to try.
+    pub fn give_up_at(&mut self, at: Instant) {
+        if self.state == State::Calling {
+            self.timers.start(Timer::B, at);
+        }
+    }
+
+    /// Whether nothing at all came back yet.
+    pub fn is_calling(&self) -> bool {
+        self.state == State::Calling
     }
 
     /// Whether a provisional response came and no final one: only then may it be cancelled (RFC 3261 §9.1).

@@ -1,4 +1,4 @@
-//! The non-INVITE client transaction (RFC 3261 §17.1.2), over UDP.
+//! The non-INVITE client transaction (RFC 3261 §17.1.2). Over streams Timer E never starts, and Timer K takes no time.
 //!
 //! ```text
 //!            request sent
@@ -16,12 +16,11 @@
 //!                    +-----------> Completed ---K----+
 //! ```
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Fired, Taken, Timer, Timers, Timing};
-use crate::sip::Transmit;
 use crate::sip::message::{Message, Method};
+use crate::sip::{Hop, Transmit};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -47,10 +46,12 @@ pub struct ClientNonInvite {
 
 impl ClientNonInvite {
     /// Starts the transaction; send what comes back.
-    pub fn new(now: Instant, request: Message, destination: SocketAddr, timing: Timing) -> (Self, Transmit) {
+    pub fn new(now: Instant, request: Message, destination: Hop, timing: Timing) -> (Self, Transmit) {
         let transmit = Transmit { destination, bytes: request.to_bytes() };
         let mut timers = Timers::default();
-        timers.start(Timer::E, now + timing.t1);
+        if !destination.transport.is_reliable() {
+            timers.start(Timer::E, now + timing.t1);
+        }
         timers.start(Timer::F, now + timing.transaction_limit());
         let branch = request.branch().unwrap_or_default();
         let method = request.method().cloned().unwrap_or(Method::Options);
@@ -64,7 +65,7 @@ impl ClientNonInvite {
     }
 
     /// Where the request went.
-    pub fn destination(&self) -> SocketAddr {
+    pub fn destination(&self) -> Hop {
         self.transmit.destination
     }
 
@@ -82,11 +83,24 @@ impl ClientNonInvite {
                 self.state = State::Proceeding;
             } else {
                 self.timers.clear();
-                self.timers.start(Timer::K, now + self.timing.t4);
+                let reliable = self.transmit.destination.transport.is_reliable();
+                self.timers.start(Timer::K, if reliable { now } else { now + self.timing.t4 });
                 self.state = State::Completed;
             }
         }
         Taken { pass: live, transmit: None }
+    }
+
+    /// Waits for the first response until `at` only, because there is another hop to try.
+    pub fn give_up_at(&mut self, at: Instant) {
+        if self.state == State::Trying {
+            self.timers.start(Timer::F, at);
+        }
+    }
+
+    /// Whether nothing at all came back yet.
+    pub fn is_trying(&self) -> bool {
+        self.state == State::Trying
     }
 
     /// The next deadline.

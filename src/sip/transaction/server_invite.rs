@@ -1,4 +1,4 @@
-//! The INVITE server transaction (RFC 3261 §17.2.1 as amended by RFC 6026 §7.1), over UDP.
+//! The INVITE server transaction (RFC 3261 §17.2.1 as amended by RFC 6026 §7.1). Over streams Timer G never starts, and Timer I takes no time.
 //!
 //! ```text
 //!            INVITE received
@@ -19,12 +19,11 @@
 //! ```
 //! Retransmitting the 2xx until its ACK is the session's (RFC 3261 §13.3.1.4).
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Fired, ServerKey, Timer, Timers, Timing};
-use crate::sip::Transmit;
 use crate::sip::message::Message;
+use crate::sip::{Hop, Transmit};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -40,7 +39,7 @@ enum State {
 pub struct ServerInvite {
     state: State,
     key: ServerKey,
-    destination: SocketAddr,
+    destination: Hop,
     last: Option<Transmit>,
     timing: Timing,
     /// The current gap of Timer G.
@@ -50,7 +49,7 @@ pub struct ServerInvite {
 
 impl ServerInvite {
     /// Takes the INVITE that came from `source`.
-    pub fn new(request: &Message, source: SocketAddr, timing: Timing) -> Self {
+    pub fn new(request: &Message, source: Hop, timing: Timing) -> Self {
         Self {
             state: State::Proceeding,
             key: ServerKey::of(request),
@@ -80,7 +79,9 @@ impl ServerInvite {
                 self.state = State::Accepted;
             }
             Some(300..) => {
-                self.timers.start(Timer::G, now + self.timing.t1);
+                if !self.destination.transport.is_reliable() {
+                    self.timers.start(Timer::G, now + self.timing.t1);
+                }
                 self.timers.start(Timer::H, now + self.timing.transaction_limit());
                 self.state = State::Completed;
             }
@@ -101,7 +102,8 @@ impl ServerInvite {
     pub fn handle_ack(&mut self, now: Instant) {
         if self.state == State::Completed {
             self.timers.clear();
-            self.timers.start(Timer::I, now + self.timing.t4);
+            let reliable = self.destination.transport.is_reliable();
+            self.timers.start(Timer::I, if reliable { now } else { now + self.timing.t4 });
             self.state = State::Confirmed;
         }
     }

@@ -1,4 +1,4 @@
-//! The non-INVITE server transaction (RFC 3261 §17.2.2), over UDP.
+//! The non-INVITE server transaction (RFC 3261 §17.2.2). Over streams Timer J takes no time.
 //!
 //! ```text
 //!   request received, final response sent
@@ -9,12 +9,11 @@
 //! ```
 //! We answer every such request at once, so the states Trying and Proceeding are never entered.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{ServerKey, Timer, Timers, Timing};
-use crate::sip::Transmit;
 use crate::sip::message::Message;
+use crate::sip::{Hop, Transmit};
 
 /// A request from the other side that we have answered.
 #[derive(Debug)]
@@ -29,14 +28,15 @@ impl ServerNonInvite {
     pub fn new(
         now: Instant,
         request: &Message,
-        source: SocketAddr,
+        source: Hop,
         response: &Message,
         timing: Timing,
     ) -> (Self, Transmit) {
         let transmit =
             Transmit { destination: request.response_destination(source), bytes: response.to_bytes() };
         let mut timers = Timers::default();
-        timers.start(Timer::J, now + timing.transaction_limit());
+        let reliable = transmit.destination.transport.is_reliable();
+        timers.start(Timer::J, if reliable { now } else { now + timing.transaction_limit() });
         (Self { key: ServerKey::of(request), response: transmit.clone(), timers }, transmit)
     }
 

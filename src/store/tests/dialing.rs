@@ -86,6 +86,17 @@ async fn the_end_of_an_attempt_sets_the_next_step() {
 }
 
 #[tokio::test]
+async fn an_attempt_keeps_why_it_went_to_its_trunk() {
+    let (store, _dir) = store().await;
+    let (call, _) = calls::create(&store, at("08:00:00"), call()).await.unwrap();
+    let why = serde_json::json!({ "strategy": "cost", "reason": "0.008 a minute", "skipped": [] });
+    let route = attempts::Route { trunk: "spare".to_owned(), failover: 1, why: Some(why.clone()) };
+    let attempt = attempts::begin_dialing(&store, at("09:00:00"), Uuid::now_v7(), call.id, route).await.unwrap().unwrap();
+    let kept = attempts::get(&store, attempt.id).await.unwrap();
+    assert_eq!((kept.trunk.as_str(), kept.failover, kept.route_why), ("spare", 1, Some(why)));
+}
+
+#[tokio::test]
 async fn what_a_crash_leaves_is_unknown_and_never_dialled_again() {
     let (store, dir) = store().await;
     let (ringing, first) = dialing(&store).await;
@@ -161,8 +172,10 @@ async fn one_engine_serves_a_database() {
     assert_eq!(engine::claim(&store, at("09:00:05"), 11, alive).await.unwrap().unwrap_err().pid, 10);
     assert_eq!(engine::current(&store, at("09:00:05")).await.unwrap().unwrap().pid, 10);
     let second = engine::claim(&store, at("09:00:05"), 11, |pid| pid == 10).await.unwrap().unwrap();
-    assert!(!engine::beat(&store, at("09:00:06"), first.instance).await.unwrap());
-    assert!(engine::beat(&store, at("09:00:20"), second.instance).await.unwrap());
+    assert!(!engine::beat(&store, at("09:00:06"), first.instance, &serde_json::json!({})).await.unwrap());
+    let trunks = serde_json::json!({ "main": { "active": 3 } });
+    assert!(engine::beat(&store, at("09:00:20"), second.instance, &trunks).await.unwrap());
+    assert_eq!(engine::current(&store, at("09:00:21")).await.unwrap().unwrap().trunks, trunks);
     assert!(engine::current(&store, at("09:00:31")).await.unwrap().is_none());
     engine::release(&store, at("09:00:31"), second.instance).await.unwrap();
     assert!(engine::claim(&store, at("09:00:31"), 12, alive).await.unwrap().is_ok());

@@ -186,20 +186,43 @@ async fn a_full_disk_has_a_name_and_costs_nothing_that_was_there() {
 
 #[tokio::test]
 async fn an_old_database_is_copied_before_it_is_migrated() {
-    let (store, dir) = store().await;
-    let path = dir.path().join("callahead.db");
-    calls::create(&store, at("08:00:00"), call()).await.unwrap();
-    // A database whose newest migration is not the one this version has: it is copied before anything is tried on it.
-    sqlx::query("UPDATE _sqlx_migrations SET version = 0").execute(&store.writer).await.unwrap();
-    store.close().await;
-    let opened = Store::open(&path).await;
-    assert!(
-        matches!(opened, Err(StoreError::Open { .. })),
-        "version 0 is unknown to this version: {opened:?}"
+    let dir = tempfile::tempdir().unwrap();
+    let (path, old) = (dir.path().join("callahead.db"), dir.path().join("migrations"));
+    std::fs::create_dir(&old).unwrap();
+    std::fs::write(old.join("0001_first.sql"), include_str!("../migrations/0001_first.sql")).unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::migrate::Migrator::new(old).await.unwrap().run(&pool).await.unwrap();
+    let (call, attempt) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let rows = format!(
+        "INSERT INTO calls (id, number, plan, vars, language, state, due_at, not_after, max_attempts, created_at)
+         VALUES ('{call}', '+442071838750', 'p', '{{}}', '', 'active', '{0}', '{0}', 1, '{0}');
+         INSERT INTO attempts (id, call_id, ordinal, trunk, state, dialing_at) VALUES ('{attempt}', '{call}', 1, 'main', 'dialing', '{0}')",
+        "2026-11-21T08:00:00.000Z"
     );
-    let copy = Store::open(dir.path().join("callahead.db.before-1")).await;
-    assert!(copy.is_err(), "the copy is the old database, which this version refuses as well");
-    assert!(dir.path().join("callahead.db.before-1").exists());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&pool).await.unwrap();
+    pool.close().await;
+
+    let store = Store::open(&path).await.unwrap();
+    let attempt = attempts::get(&store, attempt).await.unwrap();
+    assert_eq!((attempt.trunk.as_str(), attempt.failover, attempt.route_why), ("main", 0, None));
+    store.close().await;
+    let copy = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("callahead.db.before-2")),
+    );
+    let copy = copy.await.unwrap();
+    let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&copy).await.unwrap();
+    assert_eq!(version, 1, "the copy is as it was before");
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_by_version() {
+    let (store, dir) = store().await;
+    let newer = "UPDATE _sqlx_migrations SET version = 9999 WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
+    sqlx::query(newer).execute(&store.writer).await.unwrap();
+    store.close().await;
+    let refused = Store::open(dir.path().join("callahead.db")).await.unwrap_err().to_string();
+    assert!(refused.contains("a newer callahead (migration 9999)"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,17 +1,23 @@
-//! `trunks/NAME.toml`: a way to the telephone network.
+//! `trunks/NAME.toml`: a way to the telephone network. Every key is explained in docs/trunks.md.
+
+mod calling;
+mod reach;
 
 use std::path::Path;
 use std::time::Duration;
 
+use super::secret::{self, Surroundings};
 use crate::diagnostic::Diagnostic;
-use crate::sdp::Codec;
 use crate::diagnostic::Source;
 use crate::diagnostic::document::{self, Table};
-use super::secret::{self, Surroundings};
 use crate::pii::Secret;
-use crate::route::{Number, TrunkLimits};
+use crate::route::{BreakerLimits, Number, Prefix, Rate, Rewrite, TrunkLimits, write_number};
+use crate::sdp::Codec;
 
 pub use crate::route::{Country, NumberFormat};
+pub use calling::Caller;
+pub(super) use calling::read_prefixes;
+pub use reach::{Advertised, Proxy, Tls, Transport};
 
 /// A trunk, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +30,32 @@ pub struct Trunk {
     pub port: Option<u16>,
     /// How to reach it.
     pub transport: Transport,
+    /// Certificates, for [`Transport::Tls`].
+    pub tls: Tls,
+    /// Where requests go first, if not to the host.
+    pub outbound_proxy: Option<Proxy>,
+    /// Our address as the trunk is told it.
+    pub advertised: Advertised,
+    /// How often the trunk is asked with OPTIONS whether it lives; `None` is never.
+    pub options_every: Option<Duration>,
     /// The user for authentication and registration; without it, none is done.
     pub username: Option<String>,
     /// The password of that user.
     pub password: Option<Secret>,
     /// Whether and for how long to register.
     pub register: Option<Register>,
-    /// The number that customers see.
-    pub caller_id: Number,
-    /// The name that customers see.
-    pub display_name: Option<String>,
+    /// Who is calling.
+    pub caller: Caller,
     /// The country of the trunk, which decides what a national number is.
     pub country: Country,
     /// How the trunk wants numbers to be written.
     pub number_format: NumberFormat,
+    /// Callees' numbers that it wants otherwise; the first line that matches counts.
+    pub rewrite: Vec<Rewrite>,
+    /// The numbers that it may carry; empty is all.
+    pub serves: Vec<Prefix>,
+    /// What a minute costs.
+    pub cost: Vec<Rate>,
     /// The codecs to offer, best first. Never empty.
     pub codecs: Vec<Codec>,
     /// The most calls at once.
@@ -48,13 +66,8 @@ pub struct Trunk {
     pub from_domain: Option<String>,
     /// Lower comes first; equal ones go by name.
     pub priority: u32,
-}
-
-/// How a trunk is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// UDP.
-    Udp,
+    /// When it is left alone because its network fails.
+    pub breaker: BreakerLimits,
 }
 
 /// `register = true`.
@@ -70,10 +83,22 @@ impl Trunk {
         self.from_domain.as_deref().unwrap_or(&self.host)
     }
 
+    /// The number of `callee` as it is dialled on this trunk. Never log it.
+    pub fn dialled(&self, callee: &Number) -> String {
+        write_number(callee, &self.rewrite, self.number_format, self.country)
+    }
+
     /// What routing needs to know of it.
     pub fn limits(&self) -> TrunkLimits {
-        let Self { priority, max_calls, max_cps, .. } = *self;
-        TrunkLimits { name: self.name.clone(), priority, max_calls, max_cps }
+        TrunkLimits {
+            name: self.name.clone(),
+            priority: self.priority,
+            max_calls: self.max_calls,
+            max_cps: self.max_cps,
+            serves: self.serves.clone(),
+            rates: self.cost.clone(),
+            breaker: self.breaker,
+        }
     }
 
     /// Reads the trunk called `name` from `text`; secrets in files are looked for beside it, in `dir`.
@@ -96,24 +121,24 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
         .and_then(|item| item.parsed("\"sip.example.net\"", read_host));
     let port =
         optional(table, "port", |item| item.integer(1..=65535).and_then(|port| u16::try_from(port).ok()));
-    let transport = match table.get("transport") {
-        Some(item) => read_transport(&item),
-        None => Some(Transport::Udp),
-    };
+    let transport = reach::read_transport(table);
+    let tls = reach::read_tls(table, dir, transport);
+    let outbound_proxy = reach::read_proxy(table);
+    let advertised = reach::read_advertised(table);
     let username = optional(table, "username", |item| item.text("\"depot42\"").map(str::to_owned));
     let password = optional(table, "password", |item| secret::read(item, dir, surroundings));
     let register = read_register(table);
+    let options_every = reach::read_options_every(table, register.flatten().is_some());
+    reach::check_srtp(table);
     let country =
         table.require("country", "country = \"GB\"").and_then(|item| item.parsed("\"GB\"", read_country));
-    let caller_id = table.require("caller_id", "caller_id = \"+442071838750\"");
-    let caller_id =
-        caller_id.and_then(|item| item.parsed("\"+442071838750\"", |text| Number::parse(text, None)));
-    let display_name =
-        optional(table, "display_name", |item| item.parsed("\"Riverside Depot\"", read_display_name));
+    let caller = calling::read_caller(table);
     let number_format = match table.get("number_format") {
         Some(item) => item.word(NumberFormat::WORDS),
         None => Some(NumberFormat::Plus),
     };
+    let (rewrite, serves) = (calling::read_rewrite(table), read_prefixes(table, "serves"));
+    let (cost, breaker) = (calling::read_cost(table), calling::read_breaker(table));
     let codecs = read_codecs(table);
     let max_calls = table.get("max_calls").map_or(Some(10), |item| item.integer(1..=10_000));
     let max_cps = table.get("max_cps").map_or(Some(1), |item| item.integer(1..=1000));
@@ -131,18 +156,25 @@ fn read(name: &str, table: &Table<'_, '_>, dir: &Path, surroundings: &Surroundin
         host: host?,
         port: port?,
         transport: transport?,
+        tls: tls?,
+        outbound_proxy: outbound_proxy?,
+        advertised: advertised?,
+        options_every: options_every?,
         username: username?,
         password: password?,
         register: register?,
-        caller_id: caller_id?,
-        display_name: display_name?,
+        caller: caller?,
         country: country?,
         number_format: number_format?,
+        rewrite: rewrite?,
+        serves: serves?,
+        cost: cost?,
         codecs: codecs?,
         max_calls: max_calls?,
         max_cps: max_cps?,
         from_domain: from_domain?,
         priority: priority?,
+        breaker: breaker?,
     })
 }
 
@@ -174,26 +206,6 @@ fn read_host(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn read_transport(item: &document::Item<'_, '_>) -> Option<Transport> {
-    match item.text("\"udp\"")? {
-        "udp" => Some(Transport::Udp),
-        "tcp" | "tls" => {
-            item.error(
-                "this transport is not supported yet",
-                "write `transport = \"udp\"`, the only one supported",
-            );
-            None
-        }
-        other => {
-            item.error(
-                format!("`{other}` is not a transport"),
-                "write `transport = \"udp\"`, the only one supported",
-            );
-            None
-        }
-    }
-}
-
 fn read_register(table: &Table<'_, '_>) -> Option<Option<Register>> {
     let register = table.get("register").map_or(Some(false), |item| item.boolean());
     let expires = match table.get("expires") {
@@ -206,13 +218,6 @@ fn read_register(table: &Table<'_, '_>) -> Option<Option<Register>> {
 
 pub(super) fn read_country(text: &str) -> Result<Country, &'static str> {
     text.parse().map_err(|_| "this is not a country; write its two capital letters (ISO 3166)")
-}
-
-fn read_display_name(text: &str) -> Result<String, &'static str> {
-    match text.chars().count() <= 60 && !text.chars().any(char::is_control) {
-        true => Ok(text.to_owned()),
-        false => Err("at most 60 characters on one line"),
-    }
 }
 
 fn read_codecs(table: &Table<'_, '_>) -> Option<Vec<Codec>> {
