@@ -135,6 +135,27 @@ fn an_update_is_answered_and_without_an_offer_moves_the_target() {
 }
 
 #[test]
+fn hanging_up_answers_what_still_asks() {
+    let (mut bench, tag) = standing();
+    bench.receive(&request("UPDATE", "2", &tag, "z9hG4bKupdate", "hold"));
+    bench.act(|session, now| session.hang_up(now, None));
+    bench.act(|session, now| session.answer_offer(now, b"too late"));
+    assert_eq!(bench.taken(), ["487", "BYE remote"]);
+    // Our own re-INVITE is under way when we hang up: its late answer still gets an ACK.
+    let mut bench = called(UPDATES);
+    bench.act(|session, now| session.reinvite(now, None).unwrap());
+    bench.act(|session, now| session.hang_up(now, None));
+    let answer = bench.reply(&Method::Invite, 200, "remote", "v=0\r\nm=audio 5 RTP/AVP 0\r\n");
+    bench.taken();
+    bench.receive(&answer);
+    let refusal = String::from_utf8(bench.sent[0].sdp().unwrap().to_vec()).unwrap();
+    assert!(refusal.contains("m=audio 0 RTP/AVP 0\r\n"), "{refusal}");
+    assert_eq!(bench.taken(), ["ACK remote"]);
+    bench.pass(Duration::from_secs(33));
+    assert!(bench.told().contains(&SessionEvent::Finished));
+}
+
+#[test]
 fn updates_meet() {
     let mut bench = called(UPDATES);
     bench.act(|session, now| session.update(now, b"hold").unwrap());

@@ -234,7 +234,7 @@ impl Session {
     /// Hangs up, or remembers to: a callee may not send BYE before the ACK (RFC 3261 §15).
     pub(super) fn release(&mut self, now: Instant, reason: Option<&str>) {
         self.answer_finally(now, 487, &[]);
-        self.close_reinvite(now);
+        self.close_offers(now);
         match &mut self.unacked {
             Some(unacked) if unacked.initial => unacked.bye = Some(reason.map(str::to_owned)),
             _ => {

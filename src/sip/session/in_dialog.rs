@@ -186,7 +186,7 @@ impl Session {
         // The other side has hung up, so our 2xx needs no ACK and our BYE, if one waited, is superfluous.
         self.unacked = None;
         self.answer_finally(now, 487, &[]);
-        self.close_reinvite(now);
+        self.close_offers(now);
         if self.phase == Phase::Ringing {
             self.fail(Failure::Cancelled);
         } else {

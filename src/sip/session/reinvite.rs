@@ -265,8 +265,10 @@ impl Session {
         }
     }
 
-    /// The call ends: an offer in a 2xx still gets its ACK, and a re-INVITE is waited for no longer than any request.
-    pub(super) fn close_reinvite(&mut self, now: Instant) {
+    /// The call ends: what asked us is answered, an offer in a 2xx still gets its ACK, and a re-INVITE is waited for no longer
+    /// than any request.
+    pub(super) fn close_offers(&mut self, now: Instant) {
+        self.answer_asked(now, Err(487));
         if let Some(LateOffer { invite, sdp }) = self.offers.late.take() {
             self.send_reack(&invite, sdp::refuse(&sdp).ok());
         }
