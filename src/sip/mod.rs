@@ -8,7 +8,7 @@
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
-//! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
+//! | [`session`] | one call: INVITE, PRACK, ACK, CANCEL, BYE, re-INVITE, UPDATE, session timer |
 //! | [`registration`] | one binding at a registrar, refreshed |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
@@ -87,7 +87,10 @@ pub struct RegistrationSeed {
 }
 
 /// What we implement, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+
+/// The extensions that we know, for Supported: reliable provisional responses and session timers.
+pub const SUPPORTED: &str = "100rel, timer";
 
 /// 64 random bits as 16 hexadecimal digits.
 pub(crate) fn token(rng: &mut StdRng) -> String {

@@ -67,6 +67,10 @@ header_names! {
     Event = "Event", "o";
     ReferTo = "Refer-To", "r";
     AuthenticationInfo = "Authentication-Info";
+    RSeq = "RSeq";
+    RAck = "RAck";
+    SessionExpires = "Session-Expires", "x";
+    MinSe = "Min-SE";
 }
 
 impl fmt::Display for HeaderName {
