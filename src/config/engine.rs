@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::diagnostic::document::{Item, Table};
 use super::trunk::{read_country, read_prefixes};
-use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Sip, Whisper};
+use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Whisper, sip};
 use crate::route::Strategy;
 use crate::speech::{Engine, Voice, Voices};
 
@@ -30,7 +30,7 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     };
     let (data, dialplans) = (path("data", "../data"), path("dialplans", "../dialplans"));
     let http = section(root, "http", |table| Some(Http { listen: listen(table, "127.0.0.1:8088")? }));
-    let sip = section(root, "sip", |table| Some(Sip { listen: listen(table, "127.0.0.1:5060")? }));
+    let sip = section(root, "sip", |table| sip::read(table, dir));
     let media = section(root, "media", read_media);
     let recordings = section(root, "recordings", |table| {
         let min_free_mb = number(table, "min_free_mb", 500, 0, 100_000_000)?;
@@ -90,7 +90,7 @@ fn section<T>(
 }
 
 /// `dir/path` without the `x/..` that a relative default brings along, so that messages are readable.
-fn join(dir: &Path, path: &str) -> PathBuf {
+pub(super) fn join(dir: &Path, path: &str) -> PathBuf {
     match (path.strip_prefix("../"), dir.file_name(), dir.parent()) {
         (Some(rest), Some(_), Some(parent)) => parent.join(rest),
         _ => dir.join(path),

@@ -1,10 +1,10 @@
 //! Keeps trunks' addresses known and their registrations alive, so that the carrier knows where we are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep_until, timeout};
 use tracing::{info, warn};
@@ -13,6 +13,7 @@ use super::Engine;
 use super::signalling::{Inbound, Signalling, Unreachable};
 use super::trunks::Line;
 use crate::config::Trunk;
+use crate::sip::Hop;
 use crate::sip::endpoint::Accept;
 use crate::sip::registration::{Registration, RegistrationEvent, RegistrationOutput};
 
@@ -37,7 +38,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             same
         });
-        let mut addresses = Vec::new();
+        let (mut addresses, mut tls_peers, mut registered) = (Vec::new(), HashMap::new(), HashSet::new());
+        let mut starting = Vec::new();
         for trunk in config.trunks.values() {
             let line = match Line::resolve(Arc::new(trunk.clone())).await {
                 Ok(line) => line,
@@ -47,11 +49,21 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
             };
             addresses.extend(line.hops.iter().map(|hop| hop.address.ip()));
+            tls_peers.extend(line.tls_peers());
+            if trunk.register.is_some() {
+                registered.extend(line.hops.iter().copied());
+            }
             if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
                 let (leave, left) = watch::channel(false);
                 kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
-                tasks.spawn(keep_registered(engine.signalling.clone(), line, left));
+                starting.push((line, left));
             }
+        }
+        // Before the first REGISTER leaves.
+        engine.signalling.set_tls_peers(tls_peers);
+        engine.signalling.set_kept(registered);
+        for (line, left) in starting {
+            tasks.spawn(keep_registered(engine.signalling.clone(), line, left));
         }
         engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
         tokio::select! {
@@ -69,8 +81,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Registers and refreshes until `stop` turns true, then unregisters.
 async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watch::Receiver<bool>) {
     let trunk = line.trunk.name.clone();
-    let Some(address) = line.address() else { return };
-    let local = match signalling.address_towards(address) {
+    let Some(hop) = line.hop() else { return };
+    let local = match signalling.address_towards(hop) {
         Ok(local) => local,
         Err(error) => return warn!(trunk, %error, "no route to the trunk: not registered"),
     };
@@ -82,9 +94,10 @@ async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watc
     let (seed, mut inbox) = signalling.register();
     let id = seed.id;
     let mut registration = Registration::new(Instant::now(), seed, config);
+    let mut lost = signalling.lost();
     let mut leaving = false;
     while carry_out(&signalling, &trunk, &mut registration).await {
-        let step = wait(&mut registration, &mut inbox, &mut stop, leaving);
+        let step = wait(&mut registration, &mut inbox, &mut lost, &mut stop, leaving);
         if leaving {
             if timeout(FAREWELL, step).await.is_err() {
                 break;
@@ -122,6 +135,7 @@ async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Regi
 async fn wait(
     registration: &mut Registration,
     inbox: &mut mpsc::Receiver<Inbound>,
+    lost: &mut broadcast::Receiver<Hop>,
     stop: &mut watch::Receiver<bool>,
     leaving: bool,
 ) -> bool {
@@ -134,6 +148,7 @@ async fn wait(
     };
     tokio::select! {
         Some(inbound) = inbox.recv() => registration.handle_message(Instant::now(), inbound.message),
+        Ok(hop) = lost.recv() => registration.handle_unreachable(Instant::now(), hop),
         () = timer => registration.handle_timeout(Instant::now()),
         _ = stop.wait_for(|stop| *stop), if !leaving => return true,
     }
