@@ -29,6 +29,7 @@ impl Baresip {
     }
 
     /// The same over TLS, with its certificate and key in one file.
+    #[allow(dead_code, reason = "tests/peers.rs calls over UDP only")]
     pub fn start_secure(number: &str, speech: &[i16], identity: &Path) -> Self {
         let plain = free_port();
         // It listens for TLS one port higher.
