@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
 mod prompts;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod support {
