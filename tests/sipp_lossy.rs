@@ -14,6 +14,7 @@ mod peer;
 #[path = "support/phones.rs"]
 mod phones;
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,7 +38,8 @@ fn sipp(arguments: &[&str], lossy: bool) -> Command {
 }
 
 async fn sipp_calls_us(lossy: bool) {
-    let signalling = Signalling::bind("127.0.0.1:0".parse().unwrap(), endpoint(1000), 7).await.unwrap();
+    let signalling =
+        Signalling::bind(SocketAddr::from(([127, 0, 0, 1], 0)), endpoint(1000), 7).await.unwrap();
     let (sender, unclaimed) = Signalling::unclaimed();
     let tally = Arc::new(Tally::default());
     let answering = tokio::spawn(answer_calls(signalling.clone(), unclaimed, tally.clone()));
@@ -71,7 +73,8 @@ async fn sipp_calls_us(lossy: bool) {
 }
 
 async fn we_call_sipp() {
-    let signalling = Signalling::bind("127.0.0.1:0".parse().unwrap(), endpoint(1000), 8).await.unwrap();
+    let signalling =
+        Signalling::bind(SocketAddr::from(([127, 0, 0, 1], 0)), endpoint(1000), 8).await.unwrap();
     let (sender, _unclaimed) = Signalling::unclaimed();
     let receiving = tokio::spawn({
         let signalling = signalling.clone();

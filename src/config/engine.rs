@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::diagnostic::document::{Item, Table};
 use super::trunk::{read_country, read_prefixes};
-use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Sip, Whisper};
+use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Whisper, sip};
 use crate::route::Strategy;
 use crate::speech::{Engine, Voice, Voices};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads the engine's settings; paths are relative to `dir`. The trunks and plans of the result are empty.
 pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
@@ -31,10 +31,7 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     };
     let (data, dialplans) = (path("data", "../data"), path("dialplans", "../dialplans"));
     let http = section(root, "http", |table| Some(Http { listen: listen(table, "127.0.0.1:8088")? }));
-    let sip = section(root, "sip", |table| {
-        let keep_trace = time(table, "keep_trace", 14 * DAY, Duration::ZERO, 365 * DAY);
-        Some(Sip { listen: listen(table, "127.0.0.1:5060")?, keep_trace: keep_trace? })
-    });
+    let sip = section(root, "sip", |table| sip::read(table, dir));
     let media = section(root, "media", read_media);
     let recordings = section(root, "recordings", |table| {
         let min_free_mb = number(table, "min_free_mb", 500, 0, 100_000_000)?;
@@ -94,7 +91,7 @@ fn section<T>(
 }
 
 /// `dir/path` without the `x/..` that a relative default brings along, so that messages are readable.
-fn join(dir: &Path, path: &str) -> PathBuf {
+pub(super) fn join(dir: &Path, path: &str) -> PathBuf {
     match (path.strip_prefix("../"), dir.file_name(), dir.parent()) {
         (Some(rest), Some(_), Some(parent)) => parent.join(rest),
         _ => dir.join(path),
@@ -105,7 +102,7 @@ fn number(table: &Table<'_, '_>, key: &'static str, default: u32, low: u32, high
     table.get(key).map_or(Some(default), |item| item.integer(low..=high))
 }
 
-fn time(
+pub(super) fn time(
     table: &Table<'_, '_>,
     key: &'static str,
     default: Duration,

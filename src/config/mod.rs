@@ -12,7 +12,9 @@
 
 mod engine;
 mod load;
+pub mod pem;
 mod secret;
+mod sip;
 mod trunk;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 
 pub use load::{load_plans, prompts_in};
+pub use sip::Sip;
 pub use trunk::{
     Advertised, Caller, Country, NumberFormat, Proxy, Register, Tls, Transport, Trunk,
 };
@@ -75,15 +78,6 @@ pub struct Config {
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
-}
-
-/// `[sip]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sip {
-    /// Where to listen for UDP. The unspecified address means all; trunks are then told the address that the route selects.
-    pub listen: SocketAddr,
-    /// How long the SIP messages of calls are kept; zero: they are not kept at all.
-    pub keep_trace: Duration,
 }
 
 /// `[media]`.

@@ -331,3 +331,31 @@ fn findings_serialise_for_editors() {
     assert_eq!((&json[0]["line"], &json[0]["column"]), (&line.into(), &2.into()), "{json}");
     assert_eq!(json[0]["help"], "did you mean `limits`?");
 }
+
+#[test]
+fn sip_is_listened_on_at_several_addresses_and_over_tls() {
+    let copy = Copy::new();
+    let one = rcgen::generate_simple_self_signed(["depot.example".to_owned()]).unwrap();
+    std::fs::write(copy.path("sip-config/chain.pem"), one.cert.pem()).unwrap();
+    std::fs::write(copy.path("sip-config/key.pem"), one.signing_key.serialize_pem()).unwrap();
+    let old = "listen = \"127.0.0.1:5060\"";
+    let tls = "listen_tls = \"0.0.0.0:5061\"\ncertificate = \"chain.pem\"\nkey = \"key.pem\"";
+    copy.edit(ENGINE, old, &format!("listen = [\"127.0.0.1:5060\", \"[::1]:5060\"]\n{tls} "));
+    let sip = copy.load().unwrap().sip;
+    assert_eq!((sip.listen.len(), sip.listen_tls.len(), sip.listen_wss.len()), (2, 1, 0));
+    assert_eq!(sip.identity, Some((copy.path("sip-config/chain.pem"), copy.path("sip-config/key.pem"))));
+
+    copy.edit(ENGINE, "key = \"key.pem\"", "key = \"chain.pem\"");
+    let found = copy.load().unwrap_err();
+    assert!(found.contains("chain.pem: no PRIVATE KEY in it") && found.contains("key = \"chain.pem\""), "{found}");
+    for (from, to, expected) in [
+        ("key = \"chain.pem\"", "", "add `key = \"privkey.pem\"`"),
+        ("certificate = \"chain.pem\"", "", "`listen_tls` without `certificate`"),
+        ("listen_tls = \"0.0.0.0:5061\"", "certificate = \"chain.pem\"\nkey = \"key.pem\"", "add `listen_tls = "),
+        ("\"[::1]:5060\"", "\"::1\"", "this is not an IP address with a port"),
+    ] {
+        copy.edit(ENGINE, from, to);
+        let found = copy.load().unwrap_err();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}

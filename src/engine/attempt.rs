@@ -161,7 +161,8 @@ async fn prepare(
     let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
     let talk = Talk::new(interpreter, render(engine, prompts).await?);
 
-    let local = engine.signalling.address_towards(line.address().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
+    line.tls_peers().for_each(|(address, peer)| engine.signalling.learn_tls_peer(address, peer));
+    let local = engine.signalling.address_towards(line.hop().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
     let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
     let offered = Offered { media: line.media(), origin, local_rtp: leg.local_addr() };
@@ -212,6 +213,7 @@ async fn dial(
         leg: Some(leg),
         tap: Some(Box::new(tap)),
         inbox,
+        lost: engine.signalling.lost(),
         orders,
         on_trunk: Some(on_trunk),
         trace,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep_until;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::trace::CallTrace;
 use crate::call::{Call, Conclusion, EndCause, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
 use crate::media::{StreamEvent, Tap};
-use crate::sip::SessionId;
+use crate::sip::{Hop, SessionId};
 use crate::store::attempts;
 
 /// What a person or system of ours can tell a running call.
@@ -38,6 +38,8 @@ pub(super) struct Drive {
     pub leg: Option<Leg>,
     pub tap: Option<Box<dyn Tap>>,
     pub inbox: mpsc::Receiver<Inbound>,
+    /// Connections that broke.
+    pub lost: broadcast::Receiver<Hop>,
     pub orders: mpsc::Receiver<Control>,
     /// Handed back when the call is concluded.
     pub on_trunk: Option<OnTrunk>,
@@ -133,6 +135,7 @@ impl Drive {
                 self.call.handle_message(Instant::now(), inbound.source, inbound.message);
             }
             Some(event) = heard => self.on_leg(event),
+            Ok(hop) = self.lost.recv() => self.call.handle_unreachable(Instant::now(), hop),
             Some(Control::HangUp) = self.orders.recv() => self.call.hang_up(Instant::now()),
             () = timer => self.call.handle_timeout(Instant::now()),
             () = flush => self.trace.flush(),

@@ -9,7 +9,8 @@
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `registrar` | keeps a trunk's registration alive |
-//! | [`signalling`] | the SIP socket |
+//! | [`signalling`] | one endpoint over the transports: messages to the tasks of their sessions |
+//! | `transport` | UDP, TCP, TLS and WebSocket: sockets, connections, their limits |
 //! | [`media`] | the media threads |
 //! | `recordings` | journals become files, files become transcription jobs |
 //! | `transcription` | takes transcription jobs and hands them to worker processes |
@@ -32,6 +33,7 @@ pub mod signalling;
 mod start;
 mod trace;
 mod transcription;
+mod transport;
 mod trunks;
 
 use std::collections::{HashMap, HashSet};

@@ -1,10 +1,10 @@
 //! Keeps trunks' addresses known and their registrations alive, so that the carrier knows where we are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep_until, timeout};
 use tracing::{info, warn};
@@ -14,6 +14,7 @@ use super::signalling::{Inbound, Unreachable};
 use super::trace::TrunkTrace;
 use super::trunks::Line;
 use crate::config::Trunk;
+use crate::sip::Hop;
 use crate::sip::endpoint::Accept;
 use crate::sip::registration::{Registration, RegistrationEvent, RegistrationOutput};
 
@@ -38,7 +39,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             same
         });
-        let mut addresses = Vec::new();
+        let (mut addresses, mut tls_peers, mut registered) = (Vec::new(), HashMap::new(), HashSet::new());
+        let mut starting = Vec::new();
         for trunk in config.trunks.values() {
             let line = match Line::resolve(Arc::new(trunk.clone())).await {
                 Ok(line) => line,
@@ -48,11 +50,21 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
             };
             addresses.extend(line.hops.iter().map(|hop| hop.address.ip()));
+            tls_peers.extend(line.tls_peers());
+            if trunk.register.is_some() {
+                registered.extend(line.hops.iter().copied());
+            }
             if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
                 let (leave, left) = watch::channel(false);
                 kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
-                tasks.spawn(keep_registered(engine.clone(), line, left));
+                starting.push((line, left));
             }
+        }
+        // Before the first REGISTER leaves.
+        engine.signalling.set_tls_peers(tls_peers);
+        engine.signalling.set_kept(registered);
+        for (line, left) in starting {
+            tasks.spawn(keep_registered(engine.clone(), line, left));
         }
         engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
         tokio::select! {
@@ -71,8 +83,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 async fn keep_registered(engine: Arc<Engine>, line: Line, mut stop: watch::Receiver<bool>) {
     let signalling = &engine.signalling;
     let trunk = line.trunk.name.clone();
-    let Some(address) = line.address() else { return };
-    let local = match signalling.address_towards(address) {
+    let Some(hop) = line.hop() else { return };
+    let local = match signalling.address_towards(hop) {
         Ok(local) => local,
         Err(error) => return warn!(trunk, %error, "no route to the trunk: not registered"),
     };
@@ -86,9 +98,10 @@ async fn keep_registered(engine: Arc<Engine>, line: Line, mut stop: watch::Recei
     let mut trace = TrunkTrace::new(&engine, &trunk, &seed.call_id, local);
     engine.metrics.trunks.registered(&trunk, false);
     let mut registration = Registration::new(Instant::now(), seed, config);
+    let mut lost = signalling.lost();
     let mut leaving = false;
     while carry_out(&engine, &mut trace, &mut registration).await {
-        let step = wait(&mut registration, &mut inbox, &mut trace, &mut stop, leaving);
+        let step = wait(&mut registration, &mut inbox, &mut trace, &mut lost, &mut stop, leaving);
         if leaving {
             if timeout(FAREWELL, step).await.is_err() {
                 break;
@@ -132,6 +145,7 @@ async fn wait(
     registration: &mut Registration,
     inbox: &mut mpsc::Receiver<Inbound>,
     trace: &mut TrunkTrace,
+    lost: &mut broadcast::Receiver<Hop>,
     stop: &mut watch::Receiver<bool>,
     leaving: bool,
 ) -> bool {
@@ -147,6 +161,7 @@ async fn wait(
             trace.received(&inbound);
             registration.handle_message(Instant::now(), inbound.message);
         }
+        Ok(hop) = lost.recv() => registration.handle_unreachable(Instant::now(), hop),
         () = timer => registration.handle_timeout(Instant::now()),
         _ = stop.wait_for(|stop| *stop), if !leaving => return true,
     }

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
-use super::signalling::Signalling;
+use super::signalling::{self, BindError, Listen, Signalling, TlsError};
 use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, trace, transcription};
-use crate::config::Config;
+use crate::config::{Config, Sip};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -56,6 +56,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Our certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -144,7 +147,6 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
     let address = config.http.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| StartError::Bind { what: "HTTP", address, source })?;
-    let address = config.sip.listen;
     let endpoint = EndpointConfig {
         user_agent: concat!("Callahead/", env!("CARGO_PKG_VERSION")).to_owned(),
         accept: Accept::From(HashSet::new()),
@@ -152,15 +154,22 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
         registrar: false,
         max_sessions: config.limits.max_calls.saturating_mul(2) as usize,
     };
-    let signalling = Signalling::bind(address, endpoint, rand::random())
+    let signalling = Signalling::bind(listen(config)?, endpoint, rand::random())
         .await
-        .map_err(|source| StartError::Bind { what: "SIP", address, source })?;
+        .map_err(|BindError { what, address, source }| StartError::Bind { what, address, source })?;
     let (first, last) = config.media.rtp_ports;
     let cores = || std::thread::available_parallelism().map_or(2, usize::from);
     let threads = config.media.threads.unwrap_or_else(cores);
     let pool = PoolConfig { threads, ports: first..=last, ..PoolConfig::default() };
     let media = MediaPool::start(&pool).map_err(StartError::Media)?;
     Ok((signalling, media, listener))
+}
+
+/// The SIP sockets, with our certificate where there is one.
+fn listen(config: &Config) -> Result<Listen, StartError> {
+    let Sip { listen, listen_tls, listen_ws, listen_wss, identity, keep_trace: _ } = config.sip.clone();
+    let identity = identity.map(|(certificate, key)| signalling::server_config(&certificate, &key)).transpose()?;
+    Ok(Listen { plain: listen, tls: listen_tls, ws: listen_ws, wss: listen_wss, identity, ..Listen::default() })
 }
 
 /// What a crash left behind: attempts become `unknown`, journals become recordings.

@@ -5,18 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Trunk;
+use super::signalling::{self, TlsPeer};
+use crate::config::{self, Trunk};
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
-use crate::sip::Hop;
+use crate::sip::{Hop, Transport};
 use crate::sip::auth::Credentials;
 use crate::sip::message::{Address, Header, HeaderName, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
-
-/// The port of SIP over UDP when none is configured (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5060;
 
 /// How long a name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -36,16 +34,30 @@ impl Line {
     /// # Errors
     /// The host has no address, or the name server does not answer.
     pub async fn resolve(trunk: Arc<Trunk>) -> io::Result<Self> {
-        let port = trunk.port.unwrap_or(SIP_PORT);
+        let transport = match trunk.transport {
+            config::Transport::Udp => Transport::Udp,
+            config::Transport::Tcp => Transport::Tcp,
+            config::Transport::Tls => Transport::Tls,
+        };
+        let port = trunk.port.unwrap_or_else(|| transport.default_port());
         let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
         let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let hops: Vec<Hop> = found?.map(Hop::udp).collect();
+        let hops: Vec<Hop> = found?.map(|address| Hop::new(transport, address)).collect();
         if hops.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { trunk, hops }) }
     }
 
-    /// The address that is tried first.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.hops.first().map(|hop| hop.address)
+    /// What is tried first.
+    pub fn hop(&self) -> Option<Hop> {
+        self.hops.first().copied()
+    }
+
+    /// How the certificates of its addresses are checked; empty unless it is reached over TLS.
+    pub fn tls_peers(&self) -> impl Iterator<Item = (SocketAddr, TlsPeer)> {
+        let config::Tls { ca, client, server_name } = self.trunk.tls.clone();
+        let server_name = server_name.unwrap_or_else(|| self.trunk.host.clone());
+        let peer = TlsPeer { server_name, ca, client };
+        let secure = self.hops.iter().filter(|hop| hop.transport == Transport::Tls);
+        secure.map(move |hop| (hop.address, peer.clone()))
     }
 
     /// What is offered on this trunk, in every INVITE and re-INVITE alike.
@@ -120,7 +132,7 @@ impl Line {
 
     fn contact(&self, local: SocketAddr) -> Result<Uri, UriError> {
         let user = self.trunk.username.as_deref().unwrap_or("callahead");
-        Uri::parse(&format!("sip:{user}@{local}"))
+        signalling::contact(user, local, self.hop().map_or(Transport::Udp, |hop| hop.transport))
     }
 
     fn credentials(&self) -> Option<Credentials> {

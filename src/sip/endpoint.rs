@@ -31,9 +31,18 @@ pub enum Accept {
 }
 
 impl Accept {
-    fn admits(&self, source: Hop) -> bool {
+    /// Whether first messages from `source` are looked at, and its connections are taken.
+    pub fn admits(&self, source: Hop) -> bool {
         match self {
             Self::All => true,
+            Self::From(addresses) => addresses.contains(&source.address.ip()),
+        }
+    }
+
+    /// Whether `source` is admitted by its address: a trunk, which may have as many connections as it likes.
+    pub fn names(&self, source: Hop) -> bool {
+        match self {
+            Self::All => false,
             Self::From(addresses) => addresses.contains(&source.address.ip()),
         }
     }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
 //! | [`hop`] | transports and next hops |
+//! | [`framing`] | the bytes of a stream cut into messages |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
@@ -18,6 +19,7 @@
 pub mod auth;
 pub mod dialog;
 pub mod endpoint;
+pub mod framing;
 pub mod hop;
 mod hops;
 pub mod message;

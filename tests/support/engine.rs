@@ -59,9 +59,21 @@ pub struct TestEngine {
 impl TestEngine {
     /// Starts one whose only trunk is `peer`, with `plan` and beside it the `prompts`, named as their files are.
     pub async fn start(peer: SocketAddr, plan: &str, prompts: &[&Path], password: &str) -> Self {
+        Self::start_over(peer, "", "\"127.0.0.1:0\"", plan, prompts, password).await
+    }
+
+    /// The same with more lines in the trunk's file, and another value of `listen` with the lines after it.
+    pub async fn start_over(
+        peer: SocketAddr,
+        trunk: &str,
+        listen: &str,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config_dir = folder.path().join("sip-config");
-        configure(&config_dir, peer, password);
+        configure(&config_dir, peer, trunk, listen, password);
         let dialplans = folder.path().join("dialplans");
         fs::create_dir(&dialplans).unwrap();
         fs::write(dialplans.join(format!("{PLAN}.toml")), plan).unwrap();
@@ -196,14 +208,14 @@ impl Ended {
 }
 
 /// Copies this repository's settings with other ports, and a trunk of the test's.
-fn configure(config_dir: &Path, peer: SocketAddr, password: &str) {
+fn configure(config_dir: &Path, peer: SocketAddr, trunk: &str, listen: &str, password: &str) {
     let trunks = config_dir.join("trunks");
     fs::create_dir_all(&trunks).unwrap();
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-config/callahead.toml");
     let mut text = fs::read_to_string(ours).unwrap();
     for (from, to) in [
         ("listen = \"127.0.0.1:8088\"", "listen = \"127.0.0.1:0\"".to_owned()),
-        ("listen = \"127.0.0.1:5060\"", "listen = \"127.0.0.1:0\"".to_owned()),
+        ("listen = \"127.0.0.1:5060\"", format!("listen = {listen}")),
         ("min_free_mb = 500", "min_free_mb = 1".to_owned()),
         ("calls_per_second = 5 ", "calls_per_second = 50 ".to_owned()),
         ("default_plan    = \"delivery-confirm\"", format!("default_plan = \"{PLAN}\"")),
@@ -213,10 +225,10 @@ fn configure(config_dir: &Path, peer: SocketAddr, password: &str) {
     }
     fs::write(config_dir.join("callahead.toml"), text).unwrap();
     let (host, port, username) = (peer.ip(), peer.port(), CREDENTIALS.0);
-    let trunk = format!(
+    let text = format!(
         "host = \"{host}\"\nport = {port}\nusername = \"{username}\"\npassword = {{ file = \"peer.password\" }}\n\
-         caller_id = \"+12025550100\"\ncountry = \"US\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n"
+         caller_id = \"+12025550100\"\ncountry = \"US\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n{trunk}\n"
     );
-    fs::write(trunks.join("peer.toml"), trunk).unwrap();
+    fs::write(trunks.join("peer.toml"), text).unwrap();
     fs::write(trunks.join("peer.password"), password).unwrap();
 }

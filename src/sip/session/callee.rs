@@ -50,7 +50,8 @@ impl Session {
         session.dialog = Dialog::of_callee(&request, &session.seed.local_tag, source, local);
         let mut transaction = ServerInvite::new(&request, source, timing);
         // 100 carries no tag of ours: it makes no dialog (RFC 3261 §8.2.6.1).
-        let trying = Message::response(request.headers(), 100, None, source);
+        let mut trying = Message::response(request.headers(), 100, None, source);
+        trying.set_body(None);
         if let Some(transmit) = transaction.respond(now, &trying) {
             session.send(transmit);
         }
