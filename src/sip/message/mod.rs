@@ -20,6 +20,7 @@ use std::fmt;
 
 pub use address::Address;
 pub use fields::{CSeq, NameAddr, Via, decimal, delta_seconds};
+use header::Shared;
 pub use header::{Header, HeaderName};
 pub use method::Method;
 pub use parse::{Defect, MAX_HEADERS, MAX_MESSAGE, Malformed};
@@ -50,7 +51,7 @@ pub enum StartLine {
 pub struct Message {
     start: StartLine,
     headers: Vec<Header>,
-    body: Vec<u8>,
+    body: Shared,
 }
 
 impl Message {
@@ -127,7 +128,7 @@ impl Message {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        self.body.as_slice()
     }
 
     /// The Call-ID; a parsed message has one.
@@ -176,12 +177,12 @@ impl Message {
     /// The SDP of the body: the body itself, or the part of a multipart body that is `application/sdp`.
     pub fn sdp(&self) -> Option<&[u8]> {
         let kind = self.header(HeaderName::ContentType)?;
-        if self.body.is_empty() {
+        if self.body().is_empty() {
             return None;
         }
         let essence = kind.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/sdp") {
-            return Some(&self.body);
+            return Some(self.body());
         }
         let (media, params) = kind.split_at(kind.find(';').unwrap_or(kind.len()));
         if !media.trim().to_ascii_lowercase().starts_with("multipart/") {
@@ -189,13 +190,13 @@ impl Message {
         }
         let boundary = lex::Params::new(params).value("boundary")?;
         // 70 characters at most (RFC 2046 §5.1.1), which also bounds the search.
-        if boundary.len() > 70 { None } else { sdp_part(&self.body, &boundary) }
+        if boundary.len() > 70 { None } else { sdp_part(self.body(), &boundary) }
     }
 
     /// The bytes for the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         let headers: usize = self.headers.iter().map(|header| header.raw().len() + 2).sum();
-        let mut bytes = Vec::with_capacity(headers + self.body.len() + 256);
+        let mut bytes = Vec::with_capacity(headers + self.body().len() + 256);
         match &self.start {
             StartLine::Request { method, uri } => {
                 bytes.extend_from_slice(method.as_str().as_bytes());
@@ -214,7 +215,7 @@ impl Message {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&self.body);
+        bytes.extend_from_slice(self.body());
         bytes
     }
 }
@@ -257,6 +258,6 @@ impl fmt::Debug for Message {
             StartLine::Response { status, .. } => write!(f, "{status}")?,
         }
         let cseq = self.header(HeaderName::CSeq).unwrap_or_default();
-        write!(f, " (CSeq {cseq}, {} headers, {} bytes of body)", self.headers.len(), self.body.len())
+        write!(f, " (CSeq {cseq}, {} headers, {} bytes of body)", self.headers.len(), self.body().len())
     }
 }
