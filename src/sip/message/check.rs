@@ -1,6 +1,6 @@
 //! What a message must hold before anything else may look at it (RFC 3261 §8.1.1, §20; cases of RFC 4475 §3.1.2).
 
-use super::fields::{CSeq, NameAddr, Via, decimal};
+use super::fields::{CSeq, NameAddr, Via, decimal, delta_seconds};
 use super::header::{Header, HeaderName};
 use super::lex;
 use super::parse::Defect;
@@ -92,7 +92,8 @@ fn is_valid(header: &Header) -> bool {
         }
         HeaderName::Route | HeaderName::RecordRoute => lex::split(&header.value(), b',').all(is_route),
         HeaderName::MaxForwards => decimal(&header.value()).is_some_and(|hops| hops <= 255),
-        HeaderName::Expires => decimal(&header.value()).is_some(),
+        // Too large a value means "as long as can be" (RFC 4475 §3.1.2.4).
+        HeaderName::Expires => delta_seconds(&header.value()).is_some(),
         // Only GMT may stand in a Date (RFC 4475 §3.1.2.12).
         HeaderName::Date => header.value().ends_with("GMT"),
         _ => true,

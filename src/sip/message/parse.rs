@@ -149,14 +149,14 @@ fn line_at(bytes: &[u8], start: usize) -> Line {
 }
 
 /// The header fields, the first defect among them, and where the body begins.
-struct Lines {
-    headers: Vec<Header>,
+pub(super) struct Lines {
+    pub(super) headers: Vec<Header>,
     defect: Option<Defect>,
-    end: usize,
+    pub(super) end: usize,
 }
 
 impl Lines {
-    fn read(block: &Arc<[u8]>, start: usize) -> Self {
+    pub(super) fn read(block: &Arc<[u8]>, start: usize) -> Self {
         let mut lines = Self { headers: Vec::with_capacity(24), defect: None, end: start };
         while lines.end < block.len() {
             let begin = lines.end;

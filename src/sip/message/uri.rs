@@ -160,10 +160,14 @@ impl Uri {
 
     /// The user part as written, escapes kept, without a password.
     pub fn user(&self) -> Option<&str> {
-        let at = usize::from(self.parts.at?);
-        let start = usize::from(self.parts.colon) + 1;
-        let info = self.text.get(start..at)?;
+        let info = self.user_info()?;
         Some(info.split_once(':').map_or(info, |(user, _)| user))
+    }
+
+    /// User and password as written, where there is an `@`.
+    pub(super) fn user_info(&self) -> Option<&str> {
+        let start = usize::from(self.parts.colon) + 1;
+        self.text.get(start..usize::from(self.parts.at?))
     }
 
     /// The user part with its `%` escapes decoded. The bytes need not be UTF-8 and may hold NUL.
