@@ -59,7 +59,7 @@ impl DigestClient {
                 }
             }
         }
-        strongest.into_iter().fold(false, |useful, challenge| self.take(challenge, &field) || useful)
+        strongest.into_iter().filter_map(|challenge| self.take(challenge, &field).then_some(())).count() > 0
     }
 
     fn take(&mut self, challenge: Challenge, field: &HeaderName) -> bool {

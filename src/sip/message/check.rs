@@ -58,8 +58,8 @@ impl Message {
             }
         }
         if let Some(repeated) = counts.iter().take(limit).position(|count| *count > 1) {
-            let names = self.headers.iter().map(Header::name);
-            let name = names.cloned().find(|name| single(name) == Some(repeated));
+            let mut names = self.headers.iter().map(Header::name);
+            let name = names.find(|name| single(name) == Some(repeated)).cloned();
             return Err(Defect::Repeated(name.unwrap_or(HeaderName::From)));
         }
         match counts {
