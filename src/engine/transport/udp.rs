@@ -15,6 +15,9 @@ const PORTS_TRIED: u32 = 20;
 /// How many connections the kernel keeps until they are taken.
 const BACKLOG: i32 = 1024;
 
+/// Bytes of the kernel's queue of a UDP socket that we ask for.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// Binds UDP and TCP to the same address. Port 0 is a port that is free for both.
 pub(super) fn bind_pair(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut tried = 0;
@@ -40,6 +43,8 @@ pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel gives what it may: its default holds under a hundred messages, and two hundred calls may ring at once.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     prepare(&socket, address)?;
     UdpSocket::from_std(socket.into())
 }
