@@ -10,6 +10,8 @@
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
 //! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
 //! | [`registration`] | one binding at a registrar, refreshed |
+//! | [`rate`] | token buckets for each source, and who guesses passwords |
+//! | [`overload`] | whether a busy engine takes a new call |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
 //! Everything takes `now` as an argument and leaves what it wants done in `poll_output`: do one thing (a message, a command,
@@ -21,6 +23,8 @@ pub mod endpoint;
 pub mod hop;
 mod hops;
 pub mod message;
+pub mod overload;
+pub mod rate;
 pub mod registration;
 pub mod session;
 pub mod transaction;
