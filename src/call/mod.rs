@@ -8,10 +8,12 @@
 //!   command     ──────►└──────────────────────────────┘──► Concluded    how it ended, once; then Finished
 //! ```
 //!
-//! Phases: `Dialing` until the callee answers or refuses, `Talking` while the dialplan runs, `Closing` from our BYE or
+//! Phases: `Dialing` until the callee answers or refuses (or `Alerting` and `Confirming` for a call that came in, until our
+//! answer and until its ACK), `Talking` while the dialplan runs, `Closing` from our BYE or
 //! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
+mod incoming;
 pub mod state;
 mod talk;
 
@@ -33,7 +35,7 @@ pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
 /// The bounds of one call.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long it may ring before we give up and CANCEL.
+    /// How long it may ring before we give up and CANCEL; how long a call that came in rings before we answer.
     pub ring: Duration,
     /// How long it may last after the answer.
     pub duration: Duration,
@@ -101,6 +103,8 @@ pub struct Conclusion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Dialing { give_up_at: Instant },
+    Alerting { answer_at: Instant },
+    Confirming,
     Talking { end_at: Instant },
     Closing,
     Finished,
@@ -118,6 +122,8 @@ pub struct Call {
     /// The trunk has answered anything at all.
     heard: bool,
     rang: bool,
+    /// For a call that came in, until its ACK.
+    reply: Option<incoming::Reply>,
     outputs: VecDeque<Output>,
 }
 
@@ -125,7 +131,13 @@ impl Call {
     /// A call whose INVITE `session` is about to send, with what that INVITE offered.
     pub fn new(now: Instant, session: Session, talk: Talk, offered: Offered, limits: Limits) -> Self {
         let phase = Phase::Dialing { give_up_at: now + limits.ring };
-        let mut call = Self {
+        let mut call = Self::begin(session, talk, offered, limits, phase);
+        call.settle(now);
+        call
+    }
+
+    fn begin(session: Session, talk: Talk, offered: Offered, limits: Limits, phase: Phase) -> Self {
+        Self {
             session,
             talk,
             media: offered.media,
@@ -135,10 +147,9 @@ impl Call {
             phase,
             heard: false,
             rang: false,
+            reply: None,
             outputs: VecDeque::new(),
-        };
-        call.settle(now);
-        call
+        }
     }
 
     /// A SIP message of this call's session arrived.
@@ -182,6 +193,10 @@ impl Call {
                 self.close(now, EndCause::Cancelled, None, None);
                 self.session.cancel(now);
             }
+            Phase::Alerting { .. } | Phase::Confirming => {
+                self.close(now, EndCause::Cancelled, None, Some("hung up by us".to_owned()));
+                self.session.hang_up(now, None);
+            }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
                 self.session.hang_up(now, None);
@@ -195,8 +210,9 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Dialing { give_up_at } => Some(give_up_at),
+            Phase::Alerting { answer_at } => Some(answer_at),
             Phase::Talking { end_at } => Some(self.talk.poll_timeout().map_or(end_at, |at| at.min(end_at))),
-            Phase::Closing => None,
+            Phase::Confirming | Phase::Closing => None,
             Phase::Finished => return None,
         };
         [own, self.session.poll_timeout()].into_iter().flatten().min()
@@ -218,6 +234,7 @@ impl Call {
                 self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
             }
+            Phase::Alerting { answer_at } if answer_at <= now => self.pick_up(now),
             Phase::Talking { end_at } if end_at <= now => {
                 self.talk.time_up(now);
                 self.close(
@@ -282,7 +299,8 @@ impl Call {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
-            SessionEvent::Trying | SessionEvent::Acknowledged { .. } => {}
+            SessionEvent::Acknowledged { sdp } => self.on_acknowledged(now, sdp.as_deref()),
+            SessionEvent::Trying => {}
         }
     }
 
@@ -298,12 +316,7 @@ impl Call {
             return; // it crossed our CANCEL; the session hangs up by itself
         }
         match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
-            Ok(negotiated) => {
-                self.phase = Phase::Talking { end_at: now + self.limits.duration };
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
-                self.outputs.push_back(Output::Progress(Progress::Answered));
-                self.talk.start(now);
-            }
+            Ok(negotiated) => self.begin_talk(now, Connection::from(&negotiated)),
             Err(error) => {
                 self.rang = true; // somebody has picked up a phone
                 self.close(
@@ -315,6 +328,13 @@ impl Call {
                 self.session.hang_up(now, None);
             }
         }
+    }
+
+    fn begin_talk(&mut self, now: Instant, connection: Connection) {
+        self.phase = Phase::Talking { end_at: now + self.limits.duration };
+        self.outputs.push_back(Output::Media(MediaCommand::Connect(connection)));
+        self.outputs.push_back(Output::Progress(Progress::Answered));
+        self.talk.start(now);
     }
 
     /// A re-INVITE: the same policy answers it as offered the first time; one without an offer gets ours again.
@@ -346,6 +366,9 @@ impl Call {
                 let remedy = "the trunk refused our username or password: see the trunk's file";
                 (EndCause::TrunkError, Some(401), Some(remedy.to_owned()))
             }
+            Failure::Cancelled if matches!(self.phase, Phase::Alerting { .. }) => {
+                (EndCause::Cancelled, Some(487), Some("the caller hung up before we answered".to_owned()))
+            }
             Failure::Cancelled => (EndCause::Cancelled, None, None),
             other => (EndCause::NetworkError, None, Some(other.to_string())),
         };
@@ -359,7 +382,7 @@ impl Call {
     /// Fixes the conclusion; the first one counts.
     fn close(&mut self, now: Instant, cause: EndCause, sip_status: Option<u16>, reason: Option<String>) {
         let answered = match self.phase {
-            Phase::Dialing { .. } => false,
+            Phase::Dialing { .. } | Phase::Alerting { .. } | Phase::Confirming => false,
             Phase::Talking { .. } => true,
             Phase::Closing | Phase::Finished => return,
         };

@@ -7,6 +7,8 @@
 //! | `attempt` | one attempt from a due call to its stored end |
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
+//! | `inbound` | who may call us, and which plan answers |
+//! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `registrar` | keeps a trunk's registration alive |
 //! | [`signalling`] | the SIP socket |
@@ -18,9 +20,11 @@
 //!
 //! Shutdown: SIGTERM or Ctrl-C begins a drain. No new calls begin, running ones finish (bounded), then everything stops.
 
+mod answering;
 mod attempt;
 mod control;
 mod drive;
+mod inbound;
 pub mod media;
 mod recordings;
 mod registrar;
@@ -62,6 +66,7 @@ pub struct Engine {
     routes: Mutex<Routes>,
     signalling: Arc<signalling::Signalling>,
     media: media::MediaPool,
+    arrivals: inbound::Arrivals,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.

@@ -37,7 +37,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             same
         });
-        let mut addresses = Vec::new();
+        let mut addresses: HashMap<std::net::IpAddr, Vec<String>> = HashMap::new();
         for trunk in config.trunks.values() {
             let line = match Line::resolve(Arc::new(trunk.clone())).await {
                 Ok(line) => line,
@@ -46,14 +46,17 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     continue;
                 }
             };
-            addresses.extend(line.hops.iter().map(|hop| hop.address.ip()));
+            for hop in &line.hops {
+                addresses.entry(hop.address.ip()).or_default().push(trunk.name.clone());
+            }
             if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
                 let (leave, left) = watch::channel(false);
                 kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
                 tasks.spawn(keep_registered(engine.signalling.clone(), line, left));
             }
         }
-        engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
+        engine.signalling.set_accept(Accept::From(addresses.keys().copied().collect()));
+        engine.arrivals.set_trunks(addresses);
         tokio::select! {
             () = tokio::time::sleep(RESOLVE_EVERY) => {}
             () = engine.trunks_changed.notified() => {}

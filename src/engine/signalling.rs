@@ -20,7 +20,7 @@ use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, 
 const INBOX: usize = 32;
 
 /// New calls and requests outside of calls that wait for whoever answers them.
-const UNCLAIMED: usize = 256;
+pub const UNCLAIMED: usize = 256;
 
 /// The largest UDP datagram.
 const MAX_DATAGRAM: usize = 65_535;
@@ -140,6 +140,17 @@ impl Signalling {
     /// Answers a request outside of calls.
     pub async fn respond(&self, now: Instant, request: &Inbound, status: u16, headers: &[Header]) {
         let transmit = self.lock().endpoint.respond(now, request.source, &request.message, status, headers);
+        self.reply(&transmit).await;
+    }
+
+    /// Refuses a new call without making a session of it: its INVITE, when it comes again, gets the same answer.
+    pub async fn refuse(&self, now: Instant, call: &IncomingCall, status: u16, headers: &[Header]) {
+        let transmit = {
+            let mut shared = self.lock();
+            shared.sessions.remove(&call.seed.id);
+            shared.endpoint.remove(call.seed.id);
+            shared.endpoint.respond(now, call.source, &call.request, status, headers)
+        };
         self.reply(&transmit).await;
     }
 

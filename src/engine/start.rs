@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, transcription};
+use super::{DRAIN, Engine, inbound, recordings, registrar, reload, routing, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -108,6 +108,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         routes: Mutex::new(routes),
         signalling,
         media,
+        arrivals: inbound::Arrivals::new(),
         recorder,
         prompts,
         running: Mutex::default(),
@@ -142,9 +143,11 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
     let endpoint = EndpointConfig {
         user_agent: concat!("Callahead/", env!("CARGO_PKG_VERSION")).to_owned(),
         accept: Accept::From(HashSet::new()),
-        incoming: false,
+        incoming: true,
         registrar: false,
-        max_sessions: config.limits.max_calls.saturating_mul(2) as usize,
+        // Sessions linger after their call for up to 64*T1, so that late packets are answered.
+        max_sessions: (config.limits.max_calls.saturating_mul(2))
+            .saturating_add(config.limits.calls_per_second.saturating_mul(64)) as usize,
     };
     let signalling = Signalling::bind(address, endpoint, rand::random())
         .await
@@ -169,8 +172,7 @@ async fn put_right(engine: &Engine) -> Result<(), StartError> {
 async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, instance: uuid::Uuid) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let signalling_stop = engine.sockets_stop.subscribe();
-    // The endpoint refuses incoming calls and registrations itself, so that nothing is handed up.
-    let (unclaimed, _) = Signalling::unclaimed();
+    let (unclaimed, arrivals) = Signalling::unclaimed();
     let signalling = engine.signalling.clone();
     tasks.spawn(async move {
         let mut stop = signalling_stop;
@@ -179,6 +181,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
             _ = stop.wait_for(|stop| *stop) => {}
         }
     });
+    tasks.spawn(inbound::run(engine.clone(), arrivals));
     tasks.spawn(beat(engine.clone(), instance));
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
