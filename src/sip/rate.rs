@@ -177,7 +177,7 @@ impl PenaltyBox {
         while let Some(oldest) = self.order.front().copied() {
             let old = self.offenders.get(&oldest).is_none_or(|offence| offence.is_old(now));
             let full = self.order.len() >= MAX_OFFENDERS && !self.offenders.contains_key(&key);
-            if !(old && oldest != key) && !full {
+            if !full && (!old || oldest == key) {
                 return;
             }
             self.order.pop_front();
