@@ -58,6 +58,17 @@ pub struct TestEngine {
 impl TestEngine {
     /// Starts one whose only trunk is `peer`, with `plan` and beside it the `prompts`, named as their files are.
     pub async fn start(peer: SocketAddr, plan: &str, prompts: &[&Path], password: &str) -> Self {
+        Self::start_with(peer, plan, prompts, password, |_| ()).await
+    }
+
+    /// As [`Self::start`], with more done to the folder of the configuration before it is read.
+    pub async fn start_with(
+        peer: SocketAddr,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+        edit: impl FnOnce(&Path),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config_dir = folder.path().join("sip-config");
         configure(&config_dir, peer, password);
@@ -67,6 +78,7 @@ impl TestEngine {
         for prompt in prompts {
             fs::copy(prompt, dialplans.join(prompt.file_name().unwrap())).unwrap();
         }
+        edit(&config_dir);
         let config = Config::load(&config_dir).unwrap_or_else(|found| {
             let all: Vec<String> = found.iter().map(ToString::to_string).collect();
             panic!("{}", all.join("\n"))
@@ -76,6 +88,21 @@ impl TestEngine {
         let running = engine::start(&config_dir, config, &no_models).await.unwrap();
         let store = Store::open(folder.path().join("data/callahead.db")).await.unwrap();
         Self { running, store, folder }
+    }
+
+    /// Where it speaks SIP.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.running.sip_addr()
+    }
+
+    /// The calls that it knows, newest first.
+    pub async fn calls(&self) -> Vec<Call> {
+        calls::list(&self.store, &calls::CallFilter::default(), 100).await.unwrap()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// A call that is due now, tried once.

@@ -26,6 +26,15 @@ pub struct Sipp {
 impl Sipp {
     /// Plays the scenario `name` for `calls` calls, saying `sounds` one after the other where the scenario speaks.
     pub fn start(name: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        Self::run(name, calls, sounds, &[], true)
+    }
+
+    /// Makes `calls` calls to `number` at `target` with the scenario `name`, saying `sounds`.
+    pub fn call(name: &str, target: SocketAddr, number: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        Self::run(name, calls, sounds, &[&target.to_string(), "-s", number], false)
+    }
+
+    fn run(name: &str, calls: u32, sounds: &[PathBuf], more: &[&str], waits: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let speech = mu_law(sounds, &folder.path().join("speech.ulaw"));
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/sipp/{name}.xml"));
@@ -33,9 +42,11 @@ impl Sipp {
         let mut command = Command::new("sipp");
         command.arg("-sf").arg(scenario).args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin"]);
         command.args(["-p", &address.port().to_string(), "-mp", &media.port().to_string()]);
-        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]);
+        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]).args(more);
         let mut peer = Peer::start("sipp", "sip-tester", &mut command, folder.path());
-        peer.wait_for_port(address.port(), folder.path());
+        if waits {
+            peer.wait_for_port(address.port(), folder.path());
+        }
         Self { peer, folder, address, speech }
     }
 
