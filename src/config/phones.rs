@@ -1,4 +1,4 @@
-//! `phones.toml`: the telephones of the house, which register here and can call and be called.
+//! `phones.toml`: the telephones of the house, which register here and can dial our numbers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::route::Number;
 /// The most telephones in the file.
 const MAX_PHONES: usize = 10_000;
 
-/// The most devices that one telephone number can ring, and how many if nothing is said.
+/// The most devices of one telephone, and how many if nothing is said.
 const MAX_CONTACTS: u32 = 10;
 const DEFAULT_CONTACTS: u32 = 3;
 
@@ -22,7 +22,7 @@ const DEFAULT_CONTACTS: u32 = 3;
 pub struct Phone {
     /// Its name: the username it registers with.
     pub name: String,
-    /// The number under which it calls and is called.
+    /// The number under which it calls.
     pub number: Number,
     /// Its password.
     pub password: Secret,

@@ -294,7 +294,7 @@ const BROKEN: &[Case] = &[
         PHONES,
         "# [phone.desk]",
         "[phone.desk]\nnumber = \"+12025550180\"\npassword = \"hunter2\"",
-        &["`password` must not stand in this file", "phones.toml:6:12"],
+        &["`password` must not stand in this file", "phones.toml:7:12"],
     ),
     (PHONES, "# [phone.desk]", "[phones.desk]", &["unknown key `phones`", "did you mean `phone`?"]),
     (

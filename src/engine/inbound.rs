@@ -1,6 +1,6 @@
 //! Calls that come in: who may call, which plan answers, and what a busy engine refuses.
 //!
-//! A call is taken from a trunk's address only. Its number is looked for in `numbers.toml`; the attempt, the recording and
+//! A call is taken from a trunk's address, or from a telephone that has registered and gives its password. Its number is looked for in `numbers.toml`; the attempt, the recording and
 //! the transcript are those of any other call.
 
 use std::collections::HashMap;
@@ -18,15 +18,20 @@ use super::Engine;
 use super::answering::{self, Caller, Expected};
 use super::media::LateTicks;
 use super::signalling::{Inbound, Unclaimed};
-use crate::config::{Config, Did, Trunk};
+use crate::config::{Config, Did};
 use crate::pii::Redacted;
-use crate::route::{Number, TokenBucket};
+use crate::route::{Country, Number, TokenBucket};
+use crate::sdp::Codec;
 use crate::sip::message::{Header, HeaderName, Message, NameAddr};
 use crate::sip::overload::{Load, Overload};
+use crate::sip::registrar::Answer;
 use crate::sip::session::IncomingCall;
 
 /// How often the media threads' lateness is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How many calls a telephone may begin in a second.
+const PHONE_CPS: u32 = 2;
 
 /// What is known about calls that come in.
 pub(super) struct Arrivals {
@@ -58,11 +63,21 @@ impl Arrivals {
     }
 }
 
-/// A refusal: the status, what the log says about it, and after how long the caller may try again.
+/// Where a call comes from.
+struct Origin {
+    via: String,
+    country: Country,
+    codecs: Vec<Codec>,
+    /// What is known of the caller's number without looking at the INVITE.
+    number: Option<Number>,
+    max_cps: u32,
+}
+
+/// A refusal: the status (0: no answer at all), what the log says about it, and fields for the answer.
 struct Refusal {
     status: u16,
     why: String,
-    retry_after: Option<Duration>,
+    headers: Vec<Header>,
 }
 
 /// Decides about each new call.
@@ -90,11 +105,16 @@ pub(super) async fn run(engine: Arc<Engine>, mut unclaimed: mpsc::Receiver<Uncla
                 let queued = unclaimed.len();
                 match arrival {
                     Unclaimed::Incoming(call, inbox) => porter.admit(&engine, *call, inbox, queued, &mut calls).await,
-                    // Nothing but telephones registers here, and none is configured to.
-                    Unclaimed::Request(request) => engine.signalling.respond(Instant::now(), &request, 403, &[]).await,
+                    Unclaimed::Request(request) => {
+                        let trusted = !engine.arrivals.trunks_at(request.source.address.ip()).is_empty();
+                        engine.phones.answer(&engine, &request, trusted).await;
+                    }
                 }
             }
-            _ = look.tick() => porter.look(&engine),
+            _ = look.tick() => {
+                porter.look(&engine);
+                engine.phones.refresh(&engine);
+            }
             Some(ended) = calls.join_next() => {
                 if let Err(error) = ended {
                     error!(%error, "a call's task failed; its end is found at the next start");
@@ -133,10 +153,9 @@ impl Porter {
                     engine.in_hand().remove(&token);
                 });
             }
-            Err(Refusal { status, why, retry_after }) => {
+            Err(Refusal { status: 0, .. }) => engine.signalling.ignore(&call),
+            Err(Refusal { status, why, headers }) => {
                 warn!(from = %call.source, status, why, "a call was not taken");
-                let wait = retry_after.map(|wait| Header::new(HeaderName::RetryAfter, &wait.as_secs().max(1).to_string()));
-                let headers: Vec<Header> = wait.into_iter().collect();
                 engine.signalling.refuse(Instant::now(), &call, status, &headers).await;
             }
         }
@@ -154,78 +173,101 @@ impl Porter {
             draining: engine.is_draining(),
         };
         self.overload.admit(&load).map_err(|(shed, wait)| busy(&shed.to_string(), wait))?;
-        let trunks: Vec<&Trunk> = engine
-            .arrivals
-            .trunks_at(call.source.address.ip())
-            .iter()
-            .filter_map(|name| config.trunks.get(name))
-            .collect();
-        let Some(first) = trunks.first() else {
+        let origins = origins(engine, config, call)?;
+        let Some(first) = origins.first() else {
             return Err(refusal(403, "it is from no trunk"));
         };
-        self.rates.retain(|name, _| config.trunks.contains_key(name));
-        let rate = self.rates.entry(first.name.clone()).or_insert_with(|| TokenBucket::new(first.max_cps, now));
+        let rate = self.rates.entry(first.via.clone()).or_insert_with(|| TokenBucket::new(first.max_cps, now));
         rate.set_rate(first.max_cps, now);
         if let Err(ready) = rate.take(now) {
-            return Err(busy("more new calls in a second than the trunk's `max_cps`", ready - now));
+            return Err(busy("more new calls in a second than its trunk's `max_cps`", ready - now));
         }
-        let found = trunks.iter().find_map(|trunk| {
-            let (number, did) = called_number(config, trunk, &call.request)?;
-            Some((*trunk, number, did))
+        let found = origins.iter().find_map(|origin| {
+            let (number, did) = called_number(config, origin, &call.request)?;
+            Some((origin, number, did))
         });
-        let Some((trunk, called, did)) = found else {
+        let Some((origin, called, did)) = found else {
             return Err(refusal(404, "its number is not in numbers.toml"));
         };
+        let number = match &origin.number {
+            Some(number) => Redacted::new(number.e164().to_owned()),
+            None => caller_number(&call.request, origin.country),
+        };
         Ok(Expected {
-            caller: Caller {
-                number: caller_number(&call.request, trunk),
-                via: trunk.name.clone(),
-                codecs: trunk.codecs.clone(),
-            },
+            caller: Caller { number, via: origin.via.clone(), codecs: origin.codecs.clone() },
             called: Redacted::new(called.e164().to_owned()),
             did: did.clone(),
         })
     }
 }
 
+/// The trunks at the caller's address; or the telephone there, once it has given its password.
+fn origins(engine: &Engine, config: &Config, call: &IncomingCall) -> Result<Vec<Origin>, Refusal> {
+    let names = engine.arrivals.trunks_at(call.source.address.ip());
+    let trunks = names.iter().filter_map(|name| config.trunks.get(name)).map(|trunk| Origin {
+        via: trunk.name.clone(),
+        country: trunk.country,
+        codecs: trunk.codecs.clone(),
+        number: None,
+        max_cps: trunk.max_cps,
+    });
+    let origins: Vec<Origin> = trunks.collect();
+    if !origins.is_empty() {
+        return Ok(origins);
+    }
+    let name = engine.phones.caller(call.source, &call.request).map_err(|answer| match answer {
+        Answer::Respond(status, headers) => Refusal { status, why: "the telephone must give its password".into(), headers },
+        Answer::Silence => refusal(0, "too many wrong passwords"),
+    })?;
+    let phone = config.phones.get(&name).map(|phone| Origin {
+        via: format!("phone:{name}"),
+        country: config.calls.default_country,
+        codecs: vec![Codec::Pcma, Codec::Pcmu],
+        number: Some(phone.number.clone()),
+        max_cps: PHONE_CPS,
+    });
+    Ok(phone.into_iter().collect())
+}
+
 fn busy(why: &str, wait: Duration) -> Refusal {
-    Refusal { status: 503, why: why.to_owned(), retry_after: Some(wait) }
+    let wait = wait.as_secs().max(1).to_string();
+    Refusal { status: 503, why: why.to_owned(), headers: vec![Header::new(HeaderName::RetryAfter, &wait)] }
 }
 
 fn refusal(status: u16, why: &str) -> Refusal {
-    Refusal { status, why: why.to_owned(), retry_after: None }
+    Refusal { status, why: why.to_owned(), headers: Vec::new() }
 }
 
 /// Which of our numbers is called. The Request-URI may hold the user that we registered instead; then the number is in
 /// P-Called-Party-ID (RFC 7315 §4.2), or in To, which a diversion leaves as it was.
-fn called_number<'c>(config: &'c Config, trunk: &Trunk, request: &Message) -> Option<(&'c Number, &'c Did)> {
+fn called_number<'c>(config: &'c Config, origin: &Origin, request: &Message) -> Option<(&'c Number, &'c Did)> {
     let user_of = |field: &str| {
         let value = request.header_named(field)?.into_owned();
         Some(NameAddr::parse(&value)?.to_uri().ok()?.number()?.to_owned())
     };
     let target = request.uri().and_then(|uri| uri.number()).map(str::to_owned);
     let written = [target, user_of("P-Called-Party-ID"), user_of("To")];
-    let ours = written.iter().flatten().flat_map(|text| spellings(text, trunk));
+    let ours = written.iter().flatten().flat_map(|text| spellings(text, origin.country));
     ours.into_iter()
         .filter_map(|number| config.numbers.get_key_value(&number))
-        .find(|(_, did)| did.trunks.is_empty() || did.trunks.contains(&trunk.name))
+        .find(|(_, did)| did.trunks.is_empty() || did.trunks.contains(&origin.via))
 }
 
 /// The numbers that `text` may mean on this trunk: as dialled in its country, or E.164 without its plus sign.
-fn spellings(text: &str, trunk: &Trunk) -> impl Iterator<Item = Number> + use<> {
+fn spellings(text: &str, country: Country) -> impl Iterator<Item = Number> + use<> {
     let text = text.replace("%2B", "+").replace("%2b", "+");
-    let national = Number::parse(&text, Some(trunk.country)).ok();
+    let national = Number::parse(&text, Some(country)).ok();
     let plain = (!text.starts_with('+')).then(|| Number::parse(&format!("+{text}"), None).ok()).flatten();
     national.into_iter().chain(plain)
 }
 
 /// Who calls: what the trunk asserts (RFC 3325) comes before what the caller claims. Empty when there is no number.
-fn caller_number(request: &Message, trunk: &Trunk) -> Redacted {
+fn caller_number(request: &Message, country: Country) -> Redacted {
     let asserted = request.list(HeaderName::PAssertedIdentity);
     let claimed = request.header(HeaderName::From).map(|from| from.into_owned());
     let number = asserted.iter().chain(&claimed).find_map(|value| {
         let uri = NameAddr::parse(value)?.to_uri().ok()?;
-        spellings(uri.number()?, trunk).next()
+        spellings(uri.number()?, country).next()
     });
     Redacted::new(number.map(|number| number.e164().to_owned()).unwrap_or_default())
 }

@@ -8,6 +8,7 @@
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
 //! | `inbound` | who may call us, and which plan answers |
+//! | `phones` | telephones of the house that register |
 //! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `registrar` | keeps a trunk's registration alive |
@@ -26,6 +27,7 @@ mod control;
 mod drive;
 mod inbound;
 pub mod media;
+mod phones;
 mod recordings;
 mod registrar;
 mod reload;
@@ -67,6 +69,7 @@ pub struct Engine {
     signalling: Arc<signalling::Signalling>,
     media: media::MediaPool,
     arrivals: inbound::Arrivals,
+    phones: phones::Phones,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.

@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, trace, warn};
 
-use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, House, Received};
 use crate::sip::message::{Header, Message};
 use crate::sip::session::IncomingCall;
 use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
@@ -105,6 +105,11 @@ impl Signalling {
         self.lock().endpoint.set_accept(accept);
     }
 
+    /// Replaces who may register from anywhere, and from where those who have may call.
+    pub fn set_house(&self, house: House) {
+        self.lock().endpoint.set_house(house);
+    }
+
     /// A new outgoing session and its inbox.
     pub fn connect(&self) -> (SessionSeed, mpsc::Receiver<Inbound>) {
         let (sender, inbox) = mpsc::channel(INBOX);
@@ -141,6 +146,11 @@ impl Signalling {
     pub async fn respond(&self, now: Instant, request: &Inbound, status: u16, headers: &[Header]) {
         let transmit = self.lock().endpoint.respond(now, request.source, &request.message, status, headers);
         self.reply(&transmit).await;
+    }
+
+    /// Forgets a new call that gets no answer.
+    pub fn ignore(&self, call: &IncomingCall) {
+        self.release(call.seed.id);
     }
 
     /// Refuses a new call without making a session of it: its INVITE, when it comes again, gets the same answer.

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, inbound, recordings, registrar, reload, routing, scheduler, transcription};
+use super::{DRAIN, Engine, inbound, phones, recordings, registrar, reload, routing, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -99,6 +99,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
     let routes = Routes::new(config.route_rules(), Instant::now());
+    let phones = phones::Phones::new(&config);
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {
@@ -109,6 +110,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         signalling,
         media,
         arrivals: inbound::Arrivals::new(),
+        phones,
         recorder,
         prompts,
         running: Mutex::default(),
@@ -208,6 +210,11 @@ impl Running {
     /// Where the page is.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where SIP is spoken.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.engine.signalling.local_addr()
     }
 
     /// Stops: no new calls, running ones finish within [`DRAIN`] or until `hurry` resolves, then everything ends.

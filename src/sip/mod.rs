@@ -11,6 +11,7 @@
 //! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
 //! | [`registration`] | one binding at a registrar, refreshed |
 //! | [`rate`] | token buckets for each source, and who guesses passwords |
+//! | [`registrar`] | telephones that register with us: digest, bindings, Path |
 //! | [`overload`] | whether a busy engine takes a new call |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
@@ -25,6 +26,7 @@ mod hops;
 pub mod message;
 pub mod overload;
 pub mod rate;
+pub mod registrar;
 pub mod registration;
 pub mod session;
 pub mod transaction;
