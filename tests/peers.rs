@@ -2,6 +2,7 @@
 //! recorded, and what they heard with what we said. Speech is the human speech of Debian's Asterisk prompts.
 
 mod prompts;
+#[allow(dead_code, reason = "other tests need more of it")]
 mod support {
     pub mod baresip;
     pub mod engine;

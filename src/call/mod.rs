@@ -8,10 +8,12 @@
 //!   command     ──────►└──────────────────────────────┘──► Concluded    how it ended, once; then Finished
 //! ```
 //!
-//! Phases: `Dialing` until the callee answers or refuses, `Talking` while the dialplan runs, `Closing` from our BYE or
+//! Phases: `Dialing` until the callee answers or refuses (or `Alerting` and `Confirming` for a call that came in, until our
+//! answer and until its ACK), `Talking` while the dialplan runs, `Closing` from our BYE or
 //! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
+mod incoming;
 pub mod state;
 mod talk;
 
@@ -33,7 +35,7 @@ pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
 /// The bounds of one call.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long it may ring before we give up and CANCEL.
+    /// How long it may ring before we give up and CANCEL; how long a call that came in rings before we answer.
     pub ring: Duration,
     /// How long it may last after the answer.
     pub duration: Duration,
@@ -101,6 +103,8 @@ pub struct Conclusion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Dialing { give_up_at: Instant },
+    Alerting { answer_at: Instant },
+    Confirming,
     Talking { end_at: Instant },
     Closing,
     Finished,
@@ -120,6 +124,8 @@ pub struct Call {
     /// The trunk has answered anything at all.
     heard: bool,
     rang: bool,
+    /// For a call that came in, until its ACK.
+    reply: Option<incoming::Reply>,
     outputs: VecDeque<Output>,
 }
 
@@ -127,10 +133,16 @@ impl Call {
     /// A call whose INVITE `session` is about to send, with what that INVITE offered.
     pub fn new(now: Instant, session: Session, talk: Talk, offered: Offered, limits: Limits) -> Self {
         let phase = Phase::Dialing { give_up_at: now + limits.ring };
-        let mut exchange = Exchange::new(offered.media, offered.origin, offered.local_rtp);
+        let mut call = Self::begin(session, talk, offered, limits, phase);
         // What the INVITE says already.
-        exchange.offer(Direction::SendRecv);
-        let mut call = Self {
+        call.exchange.offer(Direction::SendRecv);
+        call.settle(now);
+        call
+    }
+
+    fn begin(session: Session, talk: Talk, offered: Offered, limits: Limits, phase: Phase) -> Self {
+        let exchange = Exchange::new(offered.media, offered.origin, offered.local_rtp);
+        Self {
             session,
             talk,
             exchange,
@@ -140,10 +152,9 @@ impl Call {
             phase,
             heard: false,
             rang: false,
+            reply: None,
             outputs: VecDeque::new(),
-        };
-        call.settle(now);
-        call
+        }
     }
 
     /// A SIP message of this call's session arrived.
@@ -187,6 +198,10 @@ impl Call {
                 self.close(now, EndCause::Cancelled, None, None);
                 self.session.cancel(now);
             }
+            Phase::Alerting { .. } | Phase::Confirming => {
+                self.close(now, EndCause::Cancelled, None, Some("hung up by us".to_owned()));
+                self.session.hang_up(now, None);
+            }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
                 self.session.hang_up(now, None);
@@ -218,8 +233,9 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Dialing { give_up_at } => Some(give_up_at),
+            Phase::Alerting { answer_at } => Some(answer_at),
             Phase::Talking { end_at } => Some(self.talk.poll_timeout().map_or(end_at, |at| at.min(end_at))),
-            Phase::Closing => None,
+            Phase::Confirming | Phase::Closing => None,
             Phase::Finished => return None,
         };
         [own, self.session.poll_timeout()].into_iter().flatten().min()
@@ -241,6 +257,7 @@ impl Call {
                 self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
             }
+            Phase::Alerting { answer_at } if answer_at <= now => self.pick_up(now),
             Phase::Talking { end_at } if end_at <= now => {
                 self.talk.time_up(now);
                 self.close(
@@ -309,9 +326,8 @@ impl Call {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
-            // The answer to an offer that a re-INVITE asked us for.
-            SessionEvent::Acknowledged { sdp: Some(sdp) } => self.on_reanswer(Some(&sdp)),
-            SessionEvent::Trying | SessionEvent::Acknowledged { sdp: None } => {}
+            SessionEvent::Acknowledged { sdp } => self.on_acknowledged(now, sdp.as_deref()),
+            SessionEvent::Trying => {}
         }
     }
 
@@ -327,12 +343,7 @@ impl Call {
             return; // it crossed our CANCEL; the session hangs up by itself
         }
         match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
-            Ok(negotiated) => {
-                self.phase = Phase::Talking { end_at: now + self.limits.duration };
-                self.connect(&negotiated);
-                self.outputs.push_back(Output::Progress(Progress::Answered));
-                self.talk.start(now);
-            }
+            Ok(negotiated) => self.begin_talk(now, Connection::from(&negotiated)),
             Err(error) => {
                 self.rang = true; // somebody has picked up a phone
                 self.close(
@@ -344,6 +355,13 @@ impl Call {
                 self.session.hang_up(now, None);
             }
         }
+    }
+
+    fn begin_talk(&mut self, now: Instant, connection: Connection) {
+        self.phase = Phase::Talking { end_at: now + self.limits.duration };
+        self.outputs.push_back(Output::Media(MediaCommand::Connect(connection)));
+        self.outputs.push_back(Output::Progress(Progress::Answered));
+        self.talk.start(now);
     }
 
     /// A re-INVITE: the same policy answers it as offered the first time; one without an offer gets ours again.
@@ -375,6 +393,9 @@ impl Call {
             Failure::Unauthorized => {
                 let remedy = "the trunk refused our username or password: see the trunk's file";
                 (EndCause::TrunkError, Some(401), Some(remedy.to_owned()))
+            }
+            Failure::Cancelled if matches!(self.phase, Phase::Alerting { .. }) => {
+                (EndCause::Cancelled, Some(487), Some("the caller hung up before we answered".to_owned()))
             }
             Failure::Cancelled => (EndCause::Cancelled, None, None),
             other => (EndCause::NetworkError, None, Some(other.to_string())),
@@ -422,7 +443,7 @@ impl Call {
     /// Fixes the conclusion; the first one counts.
     fn close(&mut self, now: Instant, cause: EndCause, sip_status: Option<u16>, reason: Option<String>) {
         let answered = match self.phase {
-            Phase::Dialing { .. } => false,
+            Phase::Dialing { .. } | Phase::Alerting { .. } | Phase::Confirming => false,
             Phase::Talking { .. } => true,
             Phase::Closing | Phase::Finished => return,
         };

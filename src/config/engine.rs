@@ -72,6 +72,8 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
         calls: calls?,
         trunks: BTreeMap::new(),
         plans: BTreeMap::new(),
+        numbers: BTreeMap::new(),
+        phones: BTreeMap::new(),
     })
 }
 

@@ -53,6 +53,8 @@ impl Copy {
 
 const ENGINE: &str = "sip-config/callahead.toml";
 const TRUNK: &str = "sip-config/trunks/practice.toml";
+const NUMBERS: &str = "sip-config/numbers.toml";
+const PHONES: &str = "sip-config/phones.toml";
 
 #[test]
 fn what_ships_runs_as_it_is() {
@@ -69,7 +71,7 @@ fn what_ships_runs_as_it_is() {
     assert_eq!((trunk.options_every, trunk.serves.len()), (None, 0), "it registers");
     assert_eq!(trunk.codecs, [Codec::Pcmu, Codec::Pcma]);
     assert!(!format!("{config:?}").contains("practice-only"));
-    for plan in ["delivery-confirm", "eta-update", "opt-out"] {
+    for plan in ["delivery-confirm", "eta-update", "inbound-menu", "opt-out"] {
         assert!(config.plan(plan).is_some(), "{plan}");
     }
     assert_eq!(config.voices.get("es-MX").map(|voice| voice.engine), Some(Engine::EspeakNg));
@@ -267,6 +269,35 @@ const BROKEN: &[Case] = &[
     (ENGINE, "de = {", "fr = {", &["speaks `de`, for which there is no voice", "add `de = {"]),
     (ENGINE, "[limits]", "[limit]", &["unknown key `limit` in the file", "did you mean `limits`?"]),
     (
+        NUMBERS,
+        "plan = \"inbound-menu\"",
+        "plan = \"inbound-menus\"",
+        &["there is no plan `inbound-menus`", "numbers.toml:5:8", "did you mean `inbound-menu`?"],
+    ),
+    (
+        NUMBERS,
+        "plan = \"inbound-menu\"",
+        "plan = \"eta-update\"",
+        &["the plan `eta-update` cannot answer calls", "add `vars = {", "numbers.toml:4:2"],
+    ),
+    (NUMBERS, "plan = \"inbound-menu\"", "", &["has no `plan`", "add `plan = \"inbound-menu\"`"]),
+    (NUMBERS, "\"+12025550100\"", "\"2025550100\"", &["a number without a country", "[\"+442071838750\"]"]),
+    (NUMBERS, "# trunks   = [\"practice\"]", "trunks = [\"practise\"] #", &["did you mean `practice`?"]),
+    (PHONES, "# [phone.desk]", "[phone.desk]", &["[phone.desk] has no `number`", "has no `password`"]),
+    (
+        PHONES,
+        "# [phone.desk]",
+        "[phone.desk]\nnumber = \"+12025550100\"\npassword = { env = \"TRUNK_PASSWORD\" }",
+        &["the number of `desk` is answered by a plan in numbers.toml"],
+    ),
+    (
+        PHONES,
+        "# [phone.desk]",
+        "[phone.desk]\nnumber = \"+12025550180\"\npassword = \"hunter2\"",
+        &["`password` must not stand in this file", "phones.toml:7:12"],
+    ),
+    (PHONES, "# [phone.desk]", "[phones.desk]", &["unknown key `phones`", "did you mean `phone`?"]),
+    (
         "dialplans/opt-out.toml",
         "\"stop\"",
         "\"stopp\"",
@@ -306,6 +337,26 @@ fn every_file_is_examined_before_anything_is_said() {
     ] {
         assert!(found.contains(words), "`{words}` is not in\n{found}");
     }
+}
+
+#[test]
+fn numbers_and_phones_are_read_and_may_be_absent() {
+    let copy = Copy::new();
+    let phones = "[phone.desk]\nnumber = \"+12025550180\"\npassword = { env = \"TRUNK_PASSWORD\" }\n";
+    std::fs::write(copy.path(PHONES), phones).unwrap();
+    let config = copy.load().unwrap();
+    let did = &config.numbers[&"+12025550100".parse::<Number>().unwrap()];
+    assert_eq!((did.plan.as_str(), did.ring, did.trunks.len()), ("inbound-menu", Duration::ZERO, 0));
+    let desk = &config.phones["desk"];
+    assert_eq!((desk.number.e164(), desk.max_contacts), ("+12025550180", 3));
+    assert_eq!(desk.password.reveal(), "from-env");
+    let again = phones.replace("[phone.desk]", "[phone.shed]") + phones;
+    std::fs::write(copy.path(PHONES), again).unwrap();
+    assert!(copy.load().unwrap_err().contains("have the same number"));
+    std::fs::remove_file(copy.path(PHONES)).unwrap();
+    std::fs::remove_file(copy.path(NUMBERS)).unwrap();
+    let config = copy.load().unwrap();
+    assert!(config.numbers.is_empty() && config.phones.is_empty());
 }
 
 #[test]

@@ -173,7 +173,7 @@ async fn prepare(
     Ok(Prepared { talk, leg, invite, offered, tap, recording })
 }
 
-async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
+pub(super) async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
     let (cache, mut audio) = (engine.prompts(), PromptAudio::new());
     for prompt in prompts {
         let samples = match &prompt {

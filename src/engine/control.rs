@@ -80,6 +80,6 @@ impl EngineControl for Engine {
             problems.push(error.to_string());
         }
         let draining = self.draining.load(Ordering::Relaxed);
-        EngineStatus { ready: !draining, draining, active_calls: self.routes().active(), problems }
+        EngineStatus { ready: !draining, draining, active_calls: self.routes().active() + self.arrivals.running(), problems }
     }
 }

@@ -7,6 +7,9 @@
 //! | `attempt` | one attempt from a due call to its stored end |
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
+//! | `inbound` | who may call us, and which plan answers |
+//! | `phones` | telephones of the house that register |
+//! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `registrar` | keeps a trunk's registration alive |
 //! | [`signalling`] | one endpoint over the transports: messages to the tasks of their sessions |
@@ -20,10 +23,13 @@
 //!
 //! Shutdown: SIGTERM or Ctrl-C begins a drain. No new calls begin, running ones finish (bounded), then everything stops.
 
+mod answering;
 mod attempt;
 mod control;
 mod drive;
+mod inbound;
 pub mod media;
+mod phones;
 mod recordings;
 mod registrar;
 mod reload;
@@ -69,6 +75,8 @@ pub struct Engine {
     metrics: Arc<Metrics>,
     /// The way to the writer of traces.
     traces: mpsc::Sender<trace::Entry>,
+    arrivals: inbound::Arrivals,
+    phones: phones::Phones,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.

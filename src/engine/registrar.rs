@@ -39,7 +39,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             same
         });
-        let (mut addresses, mut tls_peers, mut registered) = (Vec::new(), HashMap::new(), HashSet::new());
+        let mut addresses: HashMap<std::net::IpAddr, Vec<String>> = HashMap::new();
+        let (mut tls_peers, mut registered) = (HashMap::new(), HashSet::new());
         let mut starting = Vec::new();
         for trunk in config.trunks.values() {
             let line = match Line::resolve(Arc::new(trunk.clone())).await {
@@ -49,7 +50,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     continue;
                 }
             };
-            addresses.extend(line.hops.iter().map(|hop| hop.address.ip()));
+            for hop in &line.hops {
+                addresses.entry(hop.address.ip()).or_default().push(trunk.name.clone());
+            }
             tls_peers.extend(line.tls_peers());
             if trunk.register.is_some() {
                 registered.extend(line.hops.iter().copied());
@@ -66,7 +69,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
         for (line, left) in starting {
             tasks.spawn(keep_registered(engine.clone(), line, left));
         }
-        engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
+        engine.signalling.set_accept(Accept::From(addresses.keys().copied().collect()));
+        engine.arrivals.set_trunks(addresses);
         tokio::select! {
             () = tokio::time::sleep(RESOLVE_EVERY) => {}
             () = engine.trunks_changed.notified() => {}

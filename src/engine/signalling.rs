@@ -14,7 +14,7 @@ use tracing::{debug, trace, warn};
 
 use crate::metrics::SipMetrics;
 use super::transport::Transports;
-use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, House, Received};
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Uri, UriError, delta_seconds};
 use crate::sip::session::IncomingCall;
 use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
@@ -23,7 +23,7 @@ use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, 
 const INBOX: usize = 32;
 
 /// New calls and requests outside of calls that wait for whoever answers them.
-const UNCLAIMED: usize = 256;
+pub const UNCLAIMED: usize = 256;
 
 pub use super::transport::limits::{Counters, Limits};
 pub use super::transport::{BindError, Listen, TlsError, TlsPeer, Unreachable, ip_towards, server_config};
@@ -137,6 +137,11 @@ impl Signalling {
         self.transports.last_failure(hop)
     }
 
+    /// Replaces who may register from anywhere, and from where those who have may call.
+    pub fn set_house(&self, house: House) {
+        self.lock().endpoint.set_house(house);
+    }
+
     /// A new outgoing session and its inbox.
     pub fn connect(&self) -> (SessionSeed, mpsc::Receiver<Inbound>) {
         let (sender, inbox) = mpsc::channel(INBOX);
@@ -173,13 +178,34 @@ impl Signalling {
     /// registered is kept open for as long as that registration lives.
     pub async fn respond(&self, now: Instant, request: &Inbound, status: u16, headers: &[Header]) {
         let transmit = self.lock().endpoint.respond(now, request.source, &request.message, status, headers);
+        self.reply(&transmit).await;
+        if status == 200 && request.message.method() == Some(&Method::Register) {
+            self.keep_open(request.source, granted(headers));
+        }
+    }
+
+    /// Forgets a new call that gets no answer.
+    pub fn ignore(&self, call: &IncomingCall) {
+        self.release(call.seed.id);
+    }
+
+    /// Refuses a new call without making a session of it: its INVITE, when it comes again, gets the same answer.
+    pub async fn refuse(&self, now: Instant, call: &IncomingCall, status: u16, headers: &[Header]) {
+        let transmit = {
+            let mut shared = self.lock();
+            shared.sessions.remove(&call.seed.id);
+            shared.endpoint.remove(call.seed.id);
+            shared.endpoint.respond(now, call.source, &call.request, status, headers)
+        };
+        self.reply(&transmit).await;
+    }
+
+    /// An answer that no session stands behind, if the connection that the request came over still stands.
+    async fn reply(&self, transmit: &Transmit) {
         self.counts.sent(transmit.destination.transport, &transmit.bytes);
         trace!(to = %transmit.destination, bytes = transmit.bytes.len(), "SIP sent");
         if let Err(error) = self.transports.send_if_open(transmit.destination, &transmit.bytes).await {
             debug!(%error, "SIP answer not sent");
-        }
-        if status == 200 && request.message.method() == Some(&Method::Register) {
-            self.keep_open(request.source, granted(headers));
         }
     }
 

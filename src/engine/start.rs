@@ -17,7 +17,9 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::{self, BindError, Listen, Signalling, TlsError};
-use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, trace, transcription};
+use super::{
+    DRAIN, Engine, inbound, phones, recordings, registrar, reload, routing, scheduler, trace, transcription,
+};
 use crate::config::{Config, Sip};
 use crate::http;
 use crate::metrics::Metrics;
@@ -105,6 +107,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let routes = Routes::new(config.route_rules(), Instant::now());
     let metrics = Arc::new(Metrics::new(signalling.counts.clone()));
     let (traces, traced) = trace::queue();
+    let phones = phones::Phones::new(&config);
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {
@@ -116,6 +119,8 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         media,
         metrics,
         traces,
+        arrivals: inbound::Arrivals::new(),
+        phones,
         recorder,
         prompts,
         running: Mutex::default(),
@@ -150,9 +155,11 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
     let endpoint = EndpointConfig {
         user_agent: concat!("Callahead/", env!("CARGO_PKG_VERSION")).to_owned(),
         accept: Accept::From(HashSet::new()),
-        incoming: false,
+        incoming: true,
         registrar: false,
-        max_sessions: config.limits.max_calls.saturating_mul(2) as usize,
+        // Sessions linger after their call for up to 64*T1, so that late packets are answered.
+        max_sessions: (config.limits.max_calls.saturating_mul(2))
+            .saturating_add(config.limits.calls_per_second.saturating_mul(64)) as usize,
     };
     let signalling = Signalling::bind(listen(config)?, endpoint, rand::random())
         .await
@@ -184,8 +191,7 @@ async fn put_right(engine: &Engine) -> Result<(), StartError> {
 async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, instance: uuid::Uuid) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let signalling_stop = engine.sockets_stop.subscribe();
-    // The endpoint refuses incoming calls and registrations itself, so that nothing is handed up.
-    let (unclaimed, _) = Signalling::unclaimed();
+    let (unclaimed, arrivals) = Signalling::unclaimed();
     let signalling = engine.signalling.clone();
     tasks.spawn(async move {
         let mut stop = signalling_stop;
@@ -194,6 +200,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
             _ = stop.wait_for(|stop| *stop) => {}
         }
     });
+    tasks.spawn(inbound::run(engine.clone(), arrivals));
     tasks.spawn(beat(engine.clone(), instance));
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
@@ -220,6 +227,11 @@ impl Running {
     /// Where the page is.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where SIP is spoken.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.engine.signalling.local_addr()
     }
 
     /// Stops: no new calls, running ones finish within [`DRAIN`] or until `hurry` resolves, then everything ends.

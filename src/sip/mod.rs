@@ -11,6 +11,9 @@
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
 //! | [`session`] | one call: INVITE, PRACK, ACK, CANCEL, BYE, re-INVITE, UPDATE, session timer |
 //! | [`registration`] | one binding at a registrar, refreshed |
+//! | [`rate`] | token buckets for each source, and who guesses passwords |
+//! | [`registrar`] | telephones that register with us: digest, bindings, Path |
+//! | [`overload`] | whether a busy engine takes a new call |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
 //! Everything takes `now` as an argument and leaves what it wants done in `poll_output`: do one thing (a message, a command,
@@ -23,6 +26,9 @@ pub mod framing;
 pub mod hop;
 mod hops;
 pub mod message;
+pub mod overload;
+pub mod rate;
+pub mod registrar;
 pub mod registration;
 pub mod session;
 pub mod transaction;

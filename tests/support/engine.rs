@@ -71,6 +71,29 @@ impl TestEngine {
         prompts: &[&Path],
         password: &str,
     ) -> Self {
+        Self::build(peer, trunk, listen, plan, prompts, password, |_| ()).await
+    }
+
+    /// As [`Self::start`], with more done to the folder of the configuration before it is read.
+    pub async fn start_with(
+        peer: SocketAddr,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+        edit: impl FnOnce(&Path),
+    ) -> Self {
+        Self::build(peer, "", "\"127.0.0.1:0\"", plan, prompts, password, edit).await
+    }
+
+    async fn build(
+        peer: SocketAddr,
+        trunk: &str,
+        listen: &str,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+        edit: impl FnOnce(&Path),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config_dir = folder.path().join("sip-config");
         configure(&config_dir, peer, trunk, listen, password);
@@ -80,6 +103,7 @@ impl TestEngine {
         for prompt in prompts {
             fs::copy(prompt, dialplans.join(prompt.file_name().unwrap())).unwrap();
         }
+        edit(&config_dir);
         let config = Config::load(&config_dir).unwrap_or_else(|found| {
             let all: Vec<String> = found.iter().map(ToString::to_string).collect();
             panic!("{}", all.join("\n"))
@@ -89,6 +113,16 @@ impl TestEngine {
         let running = engine::start(&config_dir, config, &no_models).await.unwrap();
         let store = Store::open(folder.path().join("data/callahead.db")).await.unwrap();
         Self { running, store, folder }
+    }
+
+    /// Where it speaks SIP.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.running.sip_addr()
+    }
+
+    /// The calls that it knows, newest first.
+    pub async fn calls(&self) -> Vec<Call> {
+        calls::list(&self.store, &calls::CallFilter::default(), 100).await.unwrap()
     }
 
     /// A call that is due now, tried once.

@@ -31,6 +31,24 @@ impl Sipp {
 
     /// The same on this address; `transport` is what SIPp's `-t` takes, such as `t1`.
     pub fn start_over(ip: IpAddr, transport: &str, name: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        Self::run(ip, transport, name, calls, sounds, &[], true)
+    }
+
+    /// Makes `calls` calls to `number` at `target` with the scenario `name`, saying `sounds`.
+    pub fn call(name: &str, target: SocketAddr, number: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        let more = [&target.to_string(), "-s", number];
+        Self::run(Ipv4Addr::LOCALHOST.into(), "u1", name, calls, sounds, &more, false)
+    }
+
+    fn run(
+        ip: IpAddr,
+        transport: &str,
+        name: &str,
+        calls: u32,
+        sounds: &[PathBuf],
+        more: &[&str],
+        waits: bool,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let speech = mu_law(sounds, &folder.path().join("speech.ulaw"));
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/sipp/{name}.xml"));
@@ -39,9 +57,11 @@ impl Sipp {
         let host = ip.to_string();
         command.arg("-sf").arg(scenario).args(["-i", &host, "-mi", &host, "-t", transport, "-nostdin"]);
         command.args(["-p", &address.port().to_string(), "-mp", &media.port().to_string()]);
-        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]);
+        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]).args(more);
         let mut peer = Peer::start("sipp", "sip-tester", &mut command, folder.path());
-        peer.wait_for_port(address.port(), folder.path());
+        if waits {
+            peer.wait_for_port(address.port(), folder.path());
+        }
         Self { peer, folder, address, speech }
     }
 

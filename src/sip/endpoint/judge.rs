@@ -25,7 +25,7 @@ impl Endpoint {
         }
         match method {
             Method::Invite | Method::Options => {}
-            Method::Register if self.config.registrar => {}
+            Method::Register if self.config.registrar || self.door.is_open() => {}
             Method::Other(_) => return with(501, HeaderName::Allow, ALLOW),
             _ => return with(405, HeaderName::Allow, ALLOW),
         }

@@ -1,6 +1,7 @@
 //! Tests of the store, a file a topic; and what they share: a temporary database and rows to begin with.
 
 mod dialing;
+mod inbound;
 mod queue;
 mod rows;
 mod traces;
