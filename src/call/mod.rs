@@ -282,7 +282,7 @@ impl Call {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
-            SessionEvent::Trying | SessionEvent::Acknowledged { .. } => {}
+            SessionEvent::Trying | SessionEvent::Acknowledged { .. } | SessionEvent::Answer { .. } => {}
         }
     }
 

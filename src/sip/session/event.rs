@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::RequestId;
 use crate::sip::Transmit;
+use crate::sip::exchange::Outcome;
 
 /// One thing that a session wants done or known. Drain them with [`super::Session::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,13 @@ pub enum SessionEvent {
     Acknowledged {
         /// The answer, when our 2xx held an offer.
         sdp: Option<Vec<u8>>,
+    },
+    /// What came of our [`super::Session::request`]. Also comes when the call ends first.
+    Answer {
+        /// Which one.
+        request: RequestId,
+        /// The final response, or why there is none.
+        outcome: Outcome,
     },
     /// The call was never set up.
     Failed(Failure),

@@ -14,6 +14,7 @@ mod callee;
 mod caller;
 mod event;
 mod in_dialog;
+mod requests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,10 +24,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
+pub use requests::{CannotRequest, RequestId};
 
 use self::callee::{PendingInvite, UnackedAnswer};
 use self::caller::Calling;
 use self::in_dialog::Request;
+use self::requests::Asking;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
@@ -107,6 +110,8 @@ pub struct Session {
     answered: Vec<ServerInvite>,
     /// CANCEL and BYE on their way.
     requests: Vec<Request>,
+    /// Our other requests.
+    asking: Asking,
     /// Requests that we have answered.
     served: Vec<ServerNonInvite>,
 }
@@ -137,6 +142,7 @@ impl Session {
             unacked: None,
             answered: Vec::new(),
             requests: Vec::new(),
+            asking: Asking::default(),
             served: Vec::new(),
         }
     }
@@ -163,6 +169,7 @@ impl Session {
     fn handle_response(&mut self, now: Instant, response: &Message) {
         match response.cseq().map(|cseq| cseq.method) {
             Some(Method::Invite) => self.handle_invite_response(now, response),
+            Some(_) if self.handle_asked_response(now, response) => {}
             Some(_) => self.handle_request_response(now, response),
             None => {}
         }
@@ -197,6 +204,7 @@ impl Session {
     pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
         self.lose_calling(now, hop);
         self.lose_requests(now, hop);
+        self.lose_ask(now, hop);
         self.settle();
     }
 
@@ -207,7 +215,8 @@ impl Session {
         let requests = self.requests.iter().map(|request| request.transaction.poll_timeout());
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
-        invites.chain(served).chain(requests).chain([unacked, calling]).flatten().min()
+        let asking = self.asking.poll_timeout();
+        invites.chain(served).chain(requests).chain([unacked, calling, asking]).flatten().min()
     }
 
     /// Handles what is due.
@@ -215,6 +224,7 @@ impl Session {
         self.time_calling(now);
         self.time_unacked(now);
         self.time_requests(now);
+        self.time_asking(now);
         let mut again = Vec::new();
         for invite in &mut self.answered {
             while invite.poll_timeout().is_some_and(|at| at <= now) {
@@ -257,12 +267,16 @@ impl Session {
 
     /// Drops what is over, and says so when nothing is left.
     fn settle(&mut self) {
+        if self.phase == Phase::Over {
+            self.drop_asks();
+        }
         self.answered.retain(|invite| !invite.is_terminated());
         self.served.retain(|served| !served.is_terminated());
         self.requests.retain(|request| !request.transaction.is_terminated());
         let busy = self.calling.as_ref().is_some_and(Calling::is_busy)
             || self.pending.is_some()
             || self.unacked.is_some()
+            || self.asking.is_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
         if self.phase == Phase::Over && !busy && !self.finished {
             self.finished = true;
