@@ -64,6 +64,18 @@ fn a_digit_confirms() {
 }
 
 #[test]
+fn a_digit_by_info_counts_like_one_by_rtp_and_both_are_one() {
+    let stage = run(on_answer(&[(2500, Act::Tell('1'))]));
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    // Three keys, each told both ways: the twins do not fill up the answer.
+    let pairs = [(3000, '4'), (3300, '1'), (3600, '7')];
+    let twins = pairs.into_iter().flat_map(|(at, key)| [(at, Act::Press(key)), (at + 90, Act::Tell(key))]);
+    let keys: Vec<_> = twins.collect();
+    let stage = Stage::new(1, CLEAR, &plan("repeats", REPEATS), on_answer(&keys)).run();
+    assert_eq!(stage.conclusion().collected.get("code").map(String::as_str), Some("417"));
+}
+
+#[test]
 fn a_spoken_answer_is_kept_with_its_place_in_the_recording() {
     let stage = run(leaving(&[(500, Act::Speak), (3500, Act::FallSilent)]));
     let end = stage.conclusion();

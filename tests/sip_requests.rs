@@ -174,3 +174,44 @@ fn nobody_listens_is_told_at_once() {
     let outcome = Outcome::Unanswered(Failure::Unreachable);
     assert_eq!(pair.told(0), [SessionEvent::Answer { request: id, outcome }]);
 }
+
+/// Keys over a link that loses a quarter arrive once each, in order.
+#[test]
+fn keys_by_info_survive_a_bad_link() {
+    for seed in 0..150 {
+        let mut pair = Pair::new(seed, STORM);
+        for digit in "12#*A0".chars() {
+            let held = Duration::from_millis(120);
+            pair.act(0, |session, now| session.send_digit(now, digit, held)).unwrap();
+        }
+        pair.pass(Duration::from_secs(300));
+        let heard: String = pair
+            .told(1)
+            .iter()
+            .map(|event| match event {
+                SessionEvent::Digit { digit, duration } if *duration == Duration::from_millis(120) => *digit,
+                other => panic!("seed {seed}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(heard, "12#*A0", "seed {seed}");
+        assert!(statuses(&pair.told(0)).iter().all(|(_, status)| *status == Some(200)), "seed {seed}");
+    }
+    let mut pair = Pair::new(1, CLEAR);
+    assert!(pair.act(0, |session, now| session.send_digit(now, 'x', Duration::ZERO)).is_err());
+}
+
+#[test]
+fn an_info_that_nobody_understands_is_refused() {
+    let mut pair = Pair::new(1, CLEAR);
+    pair.inject(0, "INFO", 7, "Content-Type: application/x-secret\r\n", "x");
+    assert_eq!(pair.last(0).status(), Some(415));
+    assert_eq!(pair.last(0).header(HeaderName::Accept).unwrap(), "application/dtmf-relay, application/dtmf");
+    pair.inject(0, "INFO", 8, "Info-Package: nil\r\n", "");
+    assert_eq!(pair.last(0).status(), Some(469));
+    assert!(pair.last(0).header(HeaderName::RecvInfo).is_some());
+    pair.inject(0, "INFO", 9, "Content-Type: application/dtmf\r\n", "5");
+    // The same again is a repetition, not another press.
+    pair.inject(0, "INFO", 9, "Content-Type: application/dtmf\r\n", "5");
+    let told = pair.told(0);
+    assert!(matches!(told[..], [SessionEvent::Digit { digit: '5', .. }]), "{told:?}");
+}

@@ -12,6 +12,7 @@
 //! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
+mod digits;
 pub mod state;
 mod talk;
 
@@ -27,6 +28,7 @@ use crate::sip::message::Message;
 use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
 use crate::sip::{Hop, Transmit};
 
+pub use digits::{DigitSource, Presses};
 pub use state::{AttemptState, EndCause};
 pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
 
@@ -282,7 +284,13 @@ impl Call {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
-            SessionEvent::Trying | SessionEvent::Acknowledged { .. } | SessionEvent::Answer { .. } => {}
+            SessionEvent::Digit { digit, .. } if matches!(self.phase, Phase::Talking { .. }) => {
+                self.talk.handle_digit(now, DigitSource::Info, digit);
+            }
+            SessionEvent::Digit { .. }
+            | SessionEvent::Trying
+            | SessionEvent::Acknowledged { .. }
+            | SessionEvent::Answer { .. } => {}
         }
     }
 

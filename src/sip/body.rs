@@ -31,6 +31,11 @@ impl Body {
     }
 }
 
+/// The media type of a Content-Type or Accept value without its parameters, in lower case.
+pub(super) fn essence(value: &str) -> String {
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// Shows no bytes: they are what people write to each other.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,6 +30,8 @@ pub enum Act {
     PickUpWithout(&'static str),
     Reject(u16, Option<&'static str>),
     HangUp,
+    /// A key, told in an INFO.
+    Tell(char),
     /// A re-INVITE with this direction, such as `sendonly`.
     Reoffer(&'static str),
     // On the line.
@@ -374,6 +376,9 @@ impl Stage {
                     session.reject(now, status, &fields);
                 }
                 Act::HangUp => session.hang_up(now, None),
+                Act::Tell(key) => {
+                    session.send_digit(now, key, Duration::from_millis(100)).unwrap();
+                }
                 Act::Reoffer(direction) => self.reoffer(direction),
                 _ => unreachable!("{act:?} is not the phone's"),
             }

@@ -67,6 +67,8 @@ header_names! {
     Event = "Event", "o";
     ReferTo = "Refer-To", "r";
     AuthenticationInfo = "Authentication-Info";
+    InfoPackage = "Info-Package";
+    RecvInfo = "Recv-Info";
 }
 
 impl fmt::Display for HeaderName {

@@ -56,6 +56,13 @@ pub enum SessionEvent {
         /// The answer, when our 2xx held an offer.
         sdp: Option<Vec<u8>>,
     },
+    /// A key was pressed, told in an INFO.
+    Digit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// How long it was held, as the other side says: at most 10 s.
+        duration: Duration,
+    },
     /// What came of our [`super::Session::request`]. Also comes when the call ends first.
     Answer {
         /// Which one.

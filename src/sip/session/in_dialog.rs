@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, unsupported};
+use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, info, unsupported};
 use crate::sip::dialog::{Dialog, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{Header, HeaderName, Message, Method};
@@ -133,6 +133,9 @@ impl Session {
         if *method == Method::Bye && status == 200 {
             self.take_bye(now, request);
         }
+        if *method == Method::Info && status == 200 {
+            self.take_info(request);
+        }
     }
 
     /// The status that a new request in the call gets.
@@ -148,7 +151,8 @@ impl Session {
             return (420, Some(Header::new(HeaderName::Unsupported, &names)));
         }
         match method {
-            Method::Bye | Method::Options | Method::Info => (200, None),
+            Method::Bye | Method::Options => (200, None),
+            Method::Info => info::judge(request),
             Method::Other(_) => (501, None),
             _ => (405, None),
         }

@@ -14,6 +14,7 @@ mod callee;
 mod caller;
 mod event;
 mod in_dialog;
+mod info;
 mod requests;
 
 use std::collections::VecDeque;
