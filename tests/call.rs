@@ -76,6 +76,13 @@ fn a_digit_by_info_counts_like_one_by_rtp_and_both_are_one() {
 }
 
 #[test]
+fn the_phone_hears_why_the_call_ends() {
+    let stage = run(on_answer(&[(2500, Act::Press('1'))]));
+    let normal = "Q.850;cause=16;text=\"Normal call clearing\"".to_owned();
+    assert_eq!(stage.phone.last(), Some(&SessionEvent::Ended { by: Side::Remote, reason: Some(normal) }));
+}
+
+#[test]
 fn a_spoken_answer_is_kept_with_its_place_in_the_recording() {
     let stage = run(leaving(&[(500, Act::Speak), (3500, Act::FallSilent)]));
     let end = stage.conclusion();

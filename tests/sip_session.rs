@@ -13,6 +13,7 @@ use callahead::pii::Secret;
 use callahead::sip::Hop;
 use callahead::sip::auth::Credentials;
 use callahead::sip::endpoint::{Accept, DropReason, Endpoint, EndpointConfig, Received};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, HeaderName, Message, Method, Uri};
 use callahead::sip::session::{Failure, OutgoingInvite, Session, SessionEvent, SessionOutput, Side};
 use callahead::sip::transaction::Timing;
@@ -52,6 +53,8 @@ impl Bench {
             to: Address::new(uri("sip:bob@example.com")),
             contact: uri("sip:ada@192.0.2.1"),
             hops: vec![peer()],
+            routes: Vec::new(),
+            identity: Identity::default(),
             local: ours(),
             credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             sdp_offer: b"offer".to_vec(),

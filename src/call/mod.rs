@@ -25,6 +25,7 @@ use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
 use crate::sip::message::Message;
+use crate::sip::reason::Reason;
 use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
 use crate::sip::{Hop, Transmit};
 
@@ -164,7 +165,7 @@ impl Call {
             // The customer may have spoken before the network died: what they left is kept, the cause stays honest.
             let cause = if self.talk.heard_anything() { EndCause::Human } else { EndCause::NetworkError };
             self.close(now, cause, None, Some("no RTP arrived from the customer's side".to_owned()));
-            self.session.hang_up(now, None);
+            self.release(now, cause::TEMPORARY_FAILURE);
         } else {
             self.talk.handle_media(now, event);
         }
@@ -182,11 +183,11 @@ impl Call {
         match self.phase {
             Phase::Dialing { .. } => {
                 self.close(now, EndCause::Cancelled, None, None);
-                self.session.cancel(now);
+                self.release(now, cause::NORMAL_CLEARING);
             }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_CLEARING);
             }
             Phase::Closing | Phase::Finished => {}
         }
@@ -218,7 +219,7 @@ impl Call {
                     ),
                 };
                 self.close(now, cause, None, Some(reason));
-                self.session.cancel(now);
+                self.release(now, cause::NO_ANSWER);
             }
             Phase::Talking { end_at } if end_at <= now => {
                 self.talk.time_up(now);
@@ -228,7 +229,7 @@ impl Call {
                     None,
                     Some("the call reached its longest duration".to_owned()),
                 );
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_UNSPECIFIED);
             }
             Phase::Talking { .. } => self.talk.handle_timeout(now),
             _ => {}
@@ -255,7 +256,7 @@ impl Call {
                 self.outputs.push_back(Output::Render(prompt));
             } else if self.talk.wants_hangup() && matches!(self.phase, Phase::Talking { .. }) {
                 self.close(now, EndCause::Human, None, None);
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_CLEARING);
             } else {
                 return;
             }
@@ -276,10 +277,8 @@ impl Call {
             SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
             SessionEvent::Offer { sdp } => self.on_offer(now, sdp.as_deref()),
             SessionEvent::Failed(failure) => self.on_failed(now, failure),
-            SessionEvent::Ended { by, .. } => {
-                let reason = (by == Side::Remote).then(|| "the customer hung up".to_owned());
-                self.close(now, EndCause::Human, None, reason);
-            }
+            SessionEvent::Ended { by: Side::Remote, reason } => self.on_bye(now, reason.as_deref()),
+            SessionEvent::Ended { by: Side::Local, reason } => self.close(now, EndCause::Human, None, reason),
             SessionEvent::Finished => {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
@@ -320,7 +319,7 @@ impl Call {
                     Some(200),
                     Some(format!("the trunk's SDP answer: {error}")),
                 );
-                self.session.hang_up(now, None);
+                self.release(now, cause::INCOMPATIBLE_DESTINATION);
             }
         }
     }
@@ -344,8 +343,8 @@ impl Call {
     fn on_failed(&mut self, now: Instant, failure: Failure) {
         let (cause, status, reason) = match failure {
             Failure::Status { code, reason_phrase, reason, .. } => {
-                let q850 = reason.as_deref().and_then(q850_cause);
-                (cause::from_refusal(code, q850), Some(code), Some(format!("{code} {reason_phrase}")))
+                let reasons = Reason::parse(reason.as_deref().unwrap_or_default());
+                (cause::from_refusal(code, &reasons), Some(code), Some(format!("{code} {reason_phrase}")))
             }
             Failure::Timeout => {
                 (EndCause::NetworkError, None, Some("the trunk did not answer the INVITE".to_owned()))
@@ -358,6 +357,21 @@ impl Call {
             other => (EndCause::NetworkError, None, Some(other.to_string())),
         };
         self.close(now, cause, status, reason);
+    }
+
+    /// Their BYE. A gateway says in its Reason when it was not the customer who ended the call.
+    fn on_bye(&mut self, now: Instant, reason: Option<&str>) {
+        let isdn = Reason::isdn(&Reason::parse(reason.unwrap_or_default()));
+        let Some(failure) = isdn.filter(|isdn| cause::is_networks(*isdn)) else {
+            return self.close(now, EndCause::Human, None, Some("the customer hung up".to_owned()));
+        };
+        let cause = if self.talk.heard_anything() { EndCause::Human } else { EndCause::NetworkError };
+        self.close(now, cause, None, Some(format!("the network ended the call: Q.850 cause {failure}")));
+    }
+
+    /// Ends the session whatever its state, with an ISDN cause for whoever bills or debugs.
+    fn release(&mut self, now: Instant, isdn: u16) {
+        self.session.hang_up(now, Some(&Reason::q850(isdn).to_string()));
     }
 
     fn negotiate(&self, answer: &[u8]) -> Result<Negotiated, SdpError> {
@@ -388,12 +402,4 @@ impl Call {
         };
         self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
     }
-}
-
-/// The ISDN cause of a Reason field: `Q.850;cause=17;text="busy"` (RFC 3326 §2).
-fn q850_cause(reason: &str) -> Option<u16> {
-    let value =
-        reason.split(',').find(|value| value.trim_start().to_ascii_uppercase().starts_with("Q.850"))?;
-    let cause = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("cause="))?;
-    cause.trim().parse().ok()
 }

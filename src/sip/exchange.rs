@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use super::auth::{Credentials, DigestClient};
 use super::body::Body;
-use super::dialog::via;
+use super::dialog::{first_route, via};
 use super::hop::{Hop, Transport};
 use super::hops::Hops;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri};
@@ -209,7 +209,8 @@ impl Exchange {
     fn message(&mut self) -> Message {
         let OutgoingRequest { method, target, from, to, contact, routes, headers, body, local, .. } =
             &self.request;
-        let mut message = Message::request(method.clone(), target.clone());
+        let (uri, routes) = first_route(target.clone(), routes.clone());
+        let mut message = Message::request(method.clone(), uri);
         message.push(HeaderName::Via, &via(Transport::Udp, *local, &branch(&mut self.rng)));
         routes.iter().for_each(|route| message.push(HeaderName::Route, route));
         message.push(HeaderName::MaxForwards, "70");

@@ -6,6 +6,8 @@
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
 //! | [`body`] | a body and its type |
 //! | [`hop`] | transports and next hops |
+//! | [`identity`] | who calls: asserted identities, privacy, diversions |
+//! | [`reason`] | why a call ends: the Reason field |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
@@ -24,7 +26,9 @@ pub mod endpoint;
 pub mod exchange;
 pub mod hop;
 mod hops;
+pub mod identity;
 pub mod message;
+pub mod reason;
 pub mod registration;
 pub mod session;
 pub mod transaction;

@@ -14,6 +14,7 @@ use callahead::pii::Secret;
 use callahead::sdp::{self, Codec, Direction, MediaPolicy, SessionOrigin};
 use callahead::sip::auth::{Algorithm, Challenger, Credentials, Verdict};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, Header, HeaderName, Uri};
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
@@ -169,6 +170,8 @@ impl Stage {
             to: Address::new(uri("+12025550101", theirs)),
             contact: uri("depot", ours),
             hops: vec![Hop::udp(theirs)],
+            routes: Vec::new(),
+            identity: Identity::default(),
             local: ours,
             credentials: script
                 .passwords

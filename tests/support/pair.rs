@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use callahead::pii::Secret;
 use callahead::sip::auth::Credentials;
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, Header, HeaderName, Message, Method, Uri};
 use callahead::sip::session::{OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
@@ -64,6 +65,8 @@ pub fn outgoing(local: SocketAddr, to: SocketAddr) -> OutgoingInvite {
         to: Address::new(uri("sip:bob@example.com")),
         contact: uri(&format!("sip:ada@{local}")),
         hops: vec![Hop::udp(to)],
+        routes: Vec::new(),
+        identity: Identity::default(),
         local,
         credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
         sdp_offer: b"offer".to_vec(),

@@ -69,6 +69,9 @@ header_names! {
     AuthenticationInfo = "Authentication-Info";
     InfoPackage = "Info-Package";
     RecvInfo = "Recv-Info";
+    PPreferredIdentity = "P-Preferred-Identity";
+    Diversion = "Diversion";
+    HistoryInfo = "History-Info";
 }
 
 impl fmt::Display for HeaderName {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Failure, OutgoingInvite, Phase, Session, SessionEvent, refusal};
 use crate::sip::auth::DigestClient;
-use crate::sip::dialog::{Dialog, via};
+use crate::sip::dialog::{Dialog, first_route, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
@@ -23,6 +23,8 @@ pub(super) struct Calling {
     hops: Hops,
     challenges: usize,
     cancel: Cancel,
+    /// The Reason of the CANCEL, or of the BYE when the answer crosses it.
+    reason: Option<String>,
     trying_told: bool,
     /// The last SDP of a provisional response, with the callee's tag.
     early: Option<(String, Vec<u8>)>,
@@ -78,10 +80,15 @@ impl Session {
     }
 
     fn first_invite(&mut self, invite: OutgoingInvite) -> Message {
-        let mut request = Message::request(Method::Invite, invite.target);
+        let (uri, routes) = first_route(invite.target, invite.routes);
+        let mut request = Message::request(Method::Invite, uri);
         request.push(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
+        routes.iter().for_each(|route| request.push(HeaderName::Route, route));
         request.push(HeaderName::MaxForwards, "70");
-        request.push(HeaderName::From, &format!("{};tag={}", invite.from, self.seed.local_tag));
+        request.push(
+            HeaderName::From,
+            &format!("{};tag={}", invite.identity.from_field(&invite.from), self.seed.local_tag),
+        );
         request.push(HeaderName::To, &invite.to.to_string());
         request.push(HeaderName::CallId, &self.seed.call_id);
         request.push(HeaderName::CSeq, "1 INVITE");
@@ -92,6 +99,7 @@ impl Session {
         request.push(HeaderName::Allow, ALLOW);
         request.push(HeaderName::Supported, "");
         request.push(HeaderName::Accept, "application/sdp");
+        invite.identity.headers().into_iter().for_each(|header| request.push_header(header));
         invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
         request.set_body(Some(("application/sdp", &invite.sdp_offer)));
         request
@@ -115,6 +123,7 @@ impl Session {
                 hops,
                 challenges,
                 cancel: Cancel::No,
+                reason: None,
                 trying_told: false,
                 early: None,
             },
@@ -125,11 +134,17 @@ impl Session {
     /// Gives up before the answer. When the answer crosses the CANCEL, it is acknowledged and hung up. Without effect on a
     /// call that is answered (then use [`Self::hang_up`]) or over.
     pub fn cancel(&mut self, now: Instant) {
+        self.cancel_because(now, None);
+    }
+
+    /// [`Self::cancel`] with the value of a Reason field (RFC 3326).
+    pub(super) fn cancel_because(&mut self, now: Instant, reason: Option<&str>) {
         if self.phase == Phase::Inviting
             && let Some(calling) = &mut self.calling
             && calling.cancel == Cancel::No
         {
             calling.cancel = Cancel::Wanted;
+            calling.reason = reason.map(str::to_owned);
             self.send_cancel(now);
         }
     }
@@ -139,7 +154,10 @@ impl Session {
         let Some(calling) = &mut self.calling else { return };
         if calling.cancel == Cancel::Wanted && calling.transaction.is_proceeding() {
             calling.cancel = Cancel::Sent(limit);
-            let (cancel, destination) = (calling.transaction.cancel(), calling.transaction.destination());
+            let (mut cancel, destination) = (calling.transaction.cancel(), calling.transaction.destination());
+            if let Some(reason) = &calling.reason {
+                cancel.push(HeaderName::Reason, reason);
+            }
             self.start_request(now, cancel, destination);
         }
     }
@@ -209,7 +227,7 @@ impl Session {
         ack.set_body(None);
         let ack = crate::sip::Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
         let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
-        let cancelled = calling.cancel != Cancel::No;
+        let (cancelled, reason) = (calling.cancel != Cancel::No, calling.reason.clone());
         self.acks.push((tag, ack.clone()));
         self.send(ack);
         self.auth.accepted();
@@ -221,7 +239,7 @@ impl Session {
             return;
         }
         // A fork, a hop that was given up, or the answer crossed our CANCEL.
-        self.send_bye(now, dialog, None);
+        self.send_bye(now, dialog, reason.as_deref());
         if current {
             self.fail_if_inviting(Failure::Cancelled);
         }

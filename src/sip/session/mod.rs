@@ -33,6 +33,7 @@ use self::in_dialog::Request;
 use self::requests::Asking;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
+use super::identity::Identity;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
 use super::transaction::{Fired, ServerInvite, ServerNonInvite, Timing};
 use super::{Hop, SessionId, SessionSeed, Transmit};
@@ -53,6 +54,10 @@ pub struct OutgoingInvite {
     pub contact: Uri,
     /// Where the INVITE is sent: each in turn until one answers, the first first (RFC 3263 §4.3). Not empty.
     pub hops: Vec<Hop>,
+    /// Route values, the nearest first: an outbound proxy, a Service-Route (RFC 3608 §6.1).
+    pub routes: Vec<String>,
+    /// Who we say that calls, beside From.
+    pub identity: Identity,
     /// Our address as the other side sees it, for Via.
     pub local: SocketAddr,
     /// For 401 and 407.
@@ -189,7 +194,7 @@ impl Session {
     /// the value of a Reason field (RFC 3326).
     pub fn hang_up(&mut self, now: Instant, reason: Option<&str>) {
         match self.phase {
-            Phase::Inviting => self.cancel(now),
+            Phase::Inviting => self.cancel_because(now, reason),
             Phase::Ringing => self.reject(now, 480, &[]),
             Phase::Established => {
                 self.end(Side::Local, reason.map(str::to_owned));
