@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
-use crate::sip::message::Message;
+use crate::sip::message::{Message, Uri};
 use crate::sip::reason::Reason;
-use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
+use crate::sip::refer::ReferTo;
+use crate::sip::session::{CannotRequest, Failure, Referral, Session, SessionEvent, SessionOutput, Side};
 use crate::sip::{Hop, Transmit};
 
 pub use digits::{DigitSource, Presses};
@@ -64,6 +65,11 @@ pub enum Output {
     Render(Prompt),
     /// Something that the store and the page want to know.
     Progress(Progress),
+    /// [`Call::transfer`] came to nothing; the call goes on.
+    TransferFailed {
+        /// The status of the refusal: of the transfer itself, or of the call to its target. `None`: nobody said.
+        status: Option<u16>,
+    },
     /// The call is over for all who took part; only its last SIP transactions go on.
     Concluded(Box<Conclusion>),
     /// The last transaction is over too; drop the call.
@@ -194,6 +200,21 @@ impl Call {
         self.settle(now);
     }
 
+    /// Asks the other side to call `target` instead of us: a blind transfer (RFC 3515). When that call is answered, ours is hung
+    /// up; when it fails, [`Output::TransferFailed`] says so and the call goes on as it was, dialplan and all. A transfer that
+    /// the other side asks of us is declined: nobody but the dialplan decides whom we call.
+    ///
+    /// # Errors
+    /// Nobody has answered yet, the call is over, or a transfer is under way.
+    pub fn transfer(&mut self, now: Instant, target: Uri) -> Result<(), CannotRequest> {
+        if !matches!(self.phase, Phase::Talking { .. }) {
+            return Err(CannotRequest);
+        }
+        self.session.refer(now, &ReferTo::new(target))?;
+        self.settle(now);
+        Ok(())
+    }
+
     /// When [`Call::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
@@ -283,6 +304,8 @@ impl Call {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
+            SessionEvent::Refer { .. } => self.session.decline_refer(now, 603),
+            SessionEvent::Referral(referral) => self.on_referral(now, &referral),
             SessionEvent::Digit { digit, .. } if matches!(self.phase, Phase::Talking { .. }) => {
                 self.talk.handle_digit(now, DigitSource::Info, digit);
             }
@@ -357,6 +380,23 @@ impl Call {
             other => (EndCause::NetworkError, None, Some(other.to_string())),
         };
         self.close(now, cause, status, reason);
+    }
+
+    fn on_referral(&mut self, now: Instant, referral: &Referral) {
+        match referral {
+            Referral::Accepted { reported: false } | Referral::Finished { status: Some(200..300) } => {
+                self.close(now, EndCause::Human, None, Some("transferred".to_owned()));
+                self.release(now, cause::NORMAL_CLEARING);
+            }
+            Referral::Refused(Failure::Status { code, .. }) => self.transfer_failed(Some(*code)),
+            Referral::Refused(_) => self.transfer_failed(None),
+            Referral::Finished { status } => self.transfer_failed(*status),
+            Referral::Accepted { reported: true } | Referral::Progress { .. } => {}
+        }
+    }
+
+    fn transfer_failed(&mut self, status: Option<u16>) {
+        self.outputs.push_back(Output::TransferFailed { status });
     }
 
     /// Their BYE. A gateway says in its Reason when it was not the customer who ended the call.

@@ -303,10 +303,10 @@ impl Endpoint {
                 Received::Reply(self.respond(now, source, &request, status, &headers))
             }
             Judgement::HandUp => Received::Request(Box::new(request)),
-            Judgement::Call => {
+            Judgement::Call(replaces) => {
                 let origin = origin(&request);
                 let seed = self.mint(origin.0.clone(), Some((ServerKey::of(&request), origin)));
-                Received::Incoming(Box::new(IncomingCall { seed, request, source, local }))
+                Received::Incoming(Box::new(IncomingCall { seed, request, source, local, replaces }))
             }
         }
     }

@@ -7,6 +7,7 @@
 //! | [`body`] | a body and its type |
 //! | [`hop`] | transports and next hops |
 //! | [`identity`] | who calls: asserted identities, privacy, diversions |
+//! | [`refer`] | what a transfer is told in: Refer-To, Replaces, reports |
 //! | [`reason`] | why a call ends: the Reason field |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
@@ -29,6 +30,7 @@ mod hops;
 pub mod identity;
 pub mod message;
 pub mod reason;
+pub mod refer;
 pub mod registration;
 pub mod session;
 pub mod transaction;
@@ -114,7 +116,10 @@ pub struct ExchangeSeed {
 }
 
 /// What we implement, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY";
+
+/// The extensions that we know, for Supported: calls that take the place of others, and REFER without reports.
+pub const SUPPORTED: &str = "replaces, norefersub";
 
 /// 64 random bits as 16 hexadecimal digits.
 pub(crate) fn token(rng: &mut StdRng) -> String {

@@ -1,17 +1,18 @@
 //! What a request outside of every call gets, in the order of RFC 3261 §8.2.
 
 use super::{Endpoint, origin};
-use crate::sip::ALLOW;
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Scheme};
+use crate::sip::refer::{BadReplaces, Replaces};
 use crate::sip::session::unsupported;
+use crate::sip::{ALLOW, SUPPORTED, SessionId};
 
 pub(super) enum Judgement {
     /// This status with these fields.
     Answer(u16, Vec<Header>),
     /// For the registrar.
     HandUp,
-    /// A new call.
-    Call,
+    /// A new call, and the session whose place it takes.
+    Call(Option<(SessionId, Replaces)>),
 }
 
 impl Endpoint {
@@ -63,7 +64,17 @@ impl Endpoint {
         if self.sessions.len() >= self.config.max_sessions {
             return Judgement::Answer(503, vec![Header::new(HeaderName::RetryAfter, "10")]);
         }
-        Judgement::Call
+        match Replaces::of(request) {
+            Err(BadReplaces) => Judgement::Answer(400, Vec::new()),
+            Ok(None) => Judgement::Call(None),
+            Ok(Some(replaces)) => {
+                let named = (replaces.call_id.clone(), replaces.to_tag.clone());
+                match self.dialogs.get(&named) {
+                    Some(id) => Judgement::Call(Some((*id, replaces))),
+                    None => Judgement::Answer(481, Vec::new()),
+                }
+            }
+        }
     }
 }
 
@@ -92,7 +103,10 @@ fn readable(request: &Message) -> bool {
 
 /// RFC 3261 §11.2.
 fn capabilities() -> Vec<Header> {
-    let fields =
-        [(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp"), (HeaderName::Supported, "")];
+    let fields = [
+        (HeaderName::Allow, ALLOW),
+        (HeaderName::Accept, "application/sdp"),
+        (HeaderName::Supported, SUPPORTED),
+    ];
     fields.into_iter().map(|(name, value)| Header::new(name, value)).collect()
 }

@@ -72,6 +72,13 @@ header_names! {
     PPreferredIdentity = "P-Preferred-Identity";
     Diversion = "Diversion";
     HistoryInfo = "History-Info";
+    Replaces = "Replaces";
+    ReferredBy = "Referred-By", "b";
+    ReferSub = "Refer-Sub";
+    SubscriptionState = "Subscription-State";
+    AllowEvents = "Allow-Events", "u";
+    Path = "Path";
+    ServiceRoute = "Service-Route";
 }
 
 impl fmt::Display for HeaderName {

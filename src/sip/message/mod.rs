@@ -24,6 +24,7 @@ pub use header::{Header, HeaderName};
 pub use method::Method;
 pub use parse::{Defect, MAX_HEADERS, MAX_MESSAGE, Malformed};
 pub use status::reason_phrase;
+pub(crate) use uri::percent_decode;
 pub use uri::{Scheme, Uri, UriError, ip_literal};
 
 /// The first line of a message.

@@ -8,7 +8,7 @@ use crate::sip::dialog::{Dialog, first_route, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, Hop, SessionSeed, Transport, branch};
+use crate::sip::{ALLOW, Hop, SUPPORTED, SessionSeed, Transport, branch};
 
 /// The most challenges answered in one call.
 const MAX_CHALLENGES: usize = 5;
@@ -26,6 +26,8 @@ pub(super) struct Calling {
     /// The Reason of the CANCEL, or of the BYE when the answer crosses it.
     reason: Option<String>,
     trying_told: bool,
+    /// The tags under which it rings.
+    tags: Vec<String>,
     /// The last SDP of a provisional response, with the callee's tag.
     early: Option<(String, Vec<u8>)>,
 }
@@ -97,7 +99,7 @@ impl Session {
             request.push(HeaderName::UserAgent, &self.seed.user_agent);
         }
         request.push(HeaderName::Allow, ALLOW);
-        request.push(HeaderName::Supported, "");
+        request.push(HeaderName::Supported, SUPPORTED);
         request.push(HeaderName::Accept, "application/sdp");
         invite.identity.headers().into_iter().for_each(|header| request.push_header(header));
         invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
@@ -125,6 +127,7 @@ impl Session {
                 cancel: Cancel::No,
                 reason: None,
                 trying_told: false,
+                tags: Vec::new(),
                 early: None,
             },
         });
@@ -160,6 +163,12 @@ impl Session {
             }
             self.start_request(now, cancel, destination);
         }
+    }
+
+    /// Whether the callee with that tag rings, and we have not given up.
+    pub(super) fn rings_at(&self, tag: &str) -> bool {
+        let calling = self.calling.as_ref().filter(|calling| calling.cancel == Cancel::No);
+        calling.is_some_and(|calling| calling.tags.iter().any(|known| known == tag))
     }
 
     pub(super) fn handle_invite_response(&mut self, now: Instant, response: &Message) {
@@ -199,7 +208,11 @@ impl Session {
             }
             return;
         }
-        let early = response.sdp().map(|sdp| (response.to_tag().unwrap_or_default(), sdp.to_vec()));
+        let tag = response.to_tag().unwrap_or_default();
+        if calling.tags.len() < MAX_FORKS && !tag.is_empty() && !calling.tags.contains(&tag) {
+            calling.tags.push(tag.clone());
+        }
+        let early = response.sdp().map(|sdp| (tag, sdp.to_vec()));
         let fresh = early.filter(|early| calling.early.as_ref() != Some(early));
         if let Some(early) = &fresh {
             calling.early = Some(early.clone());

@@ -128,13 +128,21 @@ impl Session {
         if known {
             return self.serve(now, source, request, 200, &[]);
         }
+        if self.transfers.waits_for(&key) {
+            return;
+        }
         let (status, header) = self.judge(method, request);
+        if (method, status) == (&Method::Refer, 202) {
+            return self.take_refer(now, source, request);
+        }
         self.serve(now, source, request, status, header.as_slice());
         if *method == Method::Bye && status == 200 {
             self.take_bye(now, request);
         }
-        if *method == Method::Info && status == 200 {
-            self.take_info(request);
+        match method {
+            Method::Info if status == 200 => self.take_info(request),
+            Method::Notify if status == 200 => self.take_notify(now, request),
+            _ => {}
         }
     }
 
@@ -153,6 +161,8 @@ impl Session {
         match method {
             Method::Bye | Method::Options => (200, None),
             Method::Info => info::judge(request),
+            Method::Refer => (self.judge_refer(request), None),
+            Method::Notify => self.judge_notify(request),
             Method::Other(_) => (501, None),
             _ => (405, None),
         }

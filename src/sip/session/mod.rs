@@ -16,6 +16,7 @@ mod event;
 mod in_dialog;
 mod info;
 mod requests;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -26,15 +27,18 @@ use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
 pub use requests::{CannotRequest, RequestId};
+pub use transfer::Referral;
 
 use self::callee::{PendingInvite, UnackedAnswer};
 use self::caller::Calling;
 use self::in_dialog::Request;
 use self::requests::Asking;
+use self::transfer::Transfers;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
 use super::identity::Identity;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
+use super::refer::Replaces;
 use super::transaction::{Fired, ServerInvite, ServerNonInvite, Timing};
 use super::{Hop, SessionId, SessionSeed, Transmit};
 
@@ -81,6 +85,9 @@ pub struct IncomingCall {
     pub source: Hop,
     /// Our address that it was sent to.
     pub local: SocketAddr,
+    /// The session whose place it takes, if [`Session::may_be_replaced`] agrees: accept this one and hang up that one, or
+    /// reject this one with the status that it names (RFC 3891 §3).
+    pub replaces: Option<(SessionId, Replaces)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +125,8 @@ pub struct Session {
     requests: Vec<Request>,
     /// Our other requests.
     asking: Asking,
+    /// REFERs, theirs and ours.
+    transfers: Transfers,
     /// Requests that we have answered.
     served: Vec<ServerNonInvite>,
 }
@@ -149,6 +158,7 @@ impl Session {
             answered: Vec::new(),
             requests: Vec::new(),
             asking: Asking::default(),
+            transfers: Transfers::default(),
             served: Vec::new(),
         }
     }
@@ -222,7 +232,12 @@ impl Session {
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
         let asking = self.asking.poll_timeout();
-        invites.chain(served).chain(requests).chain([unacked, calling, asking]).flatten().min()
+        invites
+            .chain(served)
+            .chain(requests)
+            .chain([unacked, calling, asking, self.transfers.poll_timeout()])
+            .flatten()
+            .min()
     }
 
     /// Handles what is due.
@@ -231,6 +246,7 @@ impl Session {
         self.time_unacked(now);
         self.time_requests(now);
         self.time_asking(now);
+        self.time_transfers(now);
         let mut again = Vec::new();
         for invite in &mut self.answered {
             while invite.poll_timeout().is_some_and(|at| at <= now) {
@@ -275,6 +291,7 @@ impl Session {
     fn settle(&mut self) {
         if self.phase == Phase::Over {
             self.drop_asks();
+            self.drop_transfers();
         }
         self.answered.retain(|invite| !invite.is_terminated());
         self.served.retain(|served| !served.is_terminated());
@@ -283,6 +300,7 @@ impl Session {
             || self.pending.is_some()
             || self.unacked.is_some()
             || self.asking.is_busy()
+            || self.transfers.is_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
         if self.phase == Phase::Over && !busy && !self.finished {
             self.finished = true;
@@ -298,7 +316,7 @@ impl Session {
         }
         if matches!(status, 200 | 405) {
             response.push(HeaderName::Allow, super::ALLOW);
-            response.push(HeaderName::Supported, "");
+            response.push(HeaderName::Supported, super::SUPPORTED);
         }
         response
     }
@@ -321,9 +339,11 @@ fn retry_after(response: &Message) -> Option<Duration> {
     decimal(digits).map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
 
-/// Whether Require asks for an extension: we have none (RFC 3261 §8.2.2.3).
+/// The extensions that Require asks for and we do not know (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported(request: &Message) -> Option<String> {
     let required = request.list(HeaderName::Require);
-    let named: Vec<&str> = required.iter().map(String::as_str).filter(|name| lex::is_token(name)).collect();
+    let known = |name: &str| super::SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(name));
+    let named: Vec<&str> =
+        required.iter().map(String::as_str).filter(|name| lex::is_token(name) && !known(name)).collect();
     (!named.is_empty()).then(|| named.join(", "))
 }

@@ -34,6 +34,10 @@ pub struct CannotRequest;
 pub(super) enum Asker {
     /// Whoever owns the session.
     Owner(RequestId),
+    /// [`Session::refer`].
+    Refer,
+    /// [`Session::report_refer`].
+    Report,
 }
 
 #[derive(Debug)]
@@ -73,6 +77,12 @@ impl Asking {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.under_way.as_ref().and_then(|asked| asked.transaction.poll_timeout())
+    }
+
+    /// The sequence number of the request under way, if it is of that method.
+    pub(super) fn number_of(&self, method: &Method) -> Option<u32> {
+        let asked = self.under_way.as_ref().filter(|asked| asked.ask.method == *method)?;
+        asked.transaction.request().cseq().map(|cseq| cseq.number)
     }
 }
 
@@ -212,6 +222,8 @@ impl Session {
     fn report(&mut self, asker: Asker, outcome: Outcome) {
         match asker {
             Asker::Owner(request) => self.tell(SessionEvent::Answer { request, outcome }),
+            Asker::Refer => self.refer_answered(outcome),
+            Asker::Report => self.report_answered(&outcome),
         }
     }
 
