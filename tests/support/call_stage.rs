@@ -16,6 +16,7 @@ use callahead::sip::auth::{Algorithm, Challenger, Credentials, Verdict};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, Header, HeaderName, Uri};
+use callahead::sip::refer::ReferTo;
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
 use callahead::sip::{Hop, SessionId, Transmit};
@@ -33,6 +34,8 @@ pub enum Act {
     HangUp,
     /// A key, told in an INFO.
     Tell(char),
+    /// It wants us to call somebody else.
+    Refer,
     /// A re-INVITE with this direction, such as `sendonly`.
     Reoffer(&'static str),
     // On the line.
@@ -43,6 +46,7 @@ pub enum Act {
     LineDead,
     // At ours.
     WeHangUp,
+    WeTransfer,
 }
 
 /// What everybody does, and when: milliseconds since the INVITE arrived, since the answer, since listening began.
@@ -59,6 +63,8 @@ pub struct Script {
     pub limits: Option<(u64, u64)>,
     /// What cannot be rendered when asked for in the call.
     pub mute: bool,
+    /// How the call ends that a transfer makes the phone place; `None`: it places none.
+    pub transfer: Option<u16>,
 }
 
 /// How bad the link is.
@@ -92,6 +98,9 @@ pub struct Stage {
     pub conclusions: Vec<(Instant, Conclusion)>,
     pub finished: usize,
     pub rendered: Vec<Prompt>,
+    /// Whether each transfer could be asked for, and why those failed that could.
+    pub transfers: Vec<bool>,
+    pub transfers_failed: Vec<Option<u16>>,
     pub answered_at: Option<Instant>,
     /// Datagrams that the phone's hand-written re-INVITE brought back.
     pub reanswers: Vec<String>,
@@ -196,6 +205,8 @@ impl Stage {
             conclusions: Vec::new(),
             finished: 0,
             rendered: Vec::new(),
+            transfers: Vec::new(),
+            transfers_failed: Vec::new(),
             answered_at: None,
             reanswers: Vec::new(),
             phone: Vec::new(),
@@ -343,6 +354,12 @@ impl Stage {
             Due::Act(Act::LineDead) => {
                 StreamEvent::RtpTimeout { silent: Duration::from_secs(20), heard_before: false }
             }
+            Due::Act(Act::WeTransfer) => {
+                let target = Uri::parse("sip:driver@192.0.2.9").unwrap();
+                let taken = self.call.as_mut().map(|call| call.transfer(now, target));
+                self.transfers.push(taken.is_some_and(|taken| taken.is_ok()));
+                return self.drain_call();
+            }
             Due::Act(Act::WeHangUp) => {
                 if let Some(call) = self.call.as_mut() {
                     call.hang_up(now);
@@ -379,6 +396,10 @@ impl Stage {
                     session.reject(now, status, &fields);
                 }
                 Act::HangUp => session.hang_up(now, None),
+                Act::Refer => {
+                    let target = Uri::parse("sip:premium@192.0.2.66").unwrap();
+                    session.refer(now, &ReferTo::new(target)).unwrap();
+                }
                 Act::Tell(key) => {
                     session.send_digit(now, key, Duration::from_millis(100)).unwrap();
                 }
@@ -442,7 +463,16 @@ impl Stage {
                     self.sessions.remove(&id);
                     self.far.remove(id);
                 }
-                SessionOutput::Event(event) => self.phone.push(event),
+                SessionOutput::Event(event) => {
+                    let session = self.sessions.get_mut(&id).unwrap();
+                    if let (SessionEvent::Refer { .. }, Some(status)) = (&event, self.script.transfer) {
+                        session.accept_refer(self.now);
+                        session.report_refer(self.now, status);
+                    } else if matches!(event, SessionEvent::Refer { .. }) {
+                        session.decline_refer(self.now, 603);
+                    }
+                    self.phone.push(event);
+                }
             }
         }
     }
@@ -453,6 +483,7 @@ impl Stage {
                 Output::Transmit(transmit) => self.fly(OURS.parse().unwrap(), transmit),
                 Output::Media(command) => self.media(command),
                 Output::Render(prompt) => self.render(prompt),
+                Output::TransferFailed { status } => self.transfers_failed.push(status),
                 Output::Progress(progress) => {
                     self.steps.push(progress);
                     if progress == Progress::Answered {
