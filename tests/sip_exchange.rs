@@ -39,6 +39,7 @@ fn endpoint(seed: u64) -> Endpoint {
         accept: Accept::All,
         incoming: false,
         registrar: false,
+        messages: false,
         max_sessions: 1,
     };
     Endpoint::new(config, seed)

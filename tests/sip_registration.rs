@@ -46,6 +46,7 @@ impl Bench {
             accept: Accept::All,
             incoming: false,
             registrar: false,
+            messages: false,
             max_sessions: 1,
         };
         let mut endpoint = Endpoint::new(config, 3);

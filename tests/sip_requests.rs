@@ -215,3 +215,43 @@ fn an_info_that_nobody_understands_is_refused() {
     let told = pair.told(0);
     assert!(matches!(told[..], [SessionEvent::Digit { digit: '5', .. }]), "{told:?}");
 }
+
+/// Texts over a link that loses a quarter arrive once each, in order.
+#[test]
+fn texts_survive_a_bad_link() {
+    for seed in 0..60 {
+        let mut pair = Pair::new(seed, STORM);
+        let texts = ["the lorry", "is", "late"];
+        for text in texts {
+            pair.act(0, |session, now| session.send_text(now, text)).unwrap();
+        }
+        pair.pass(Duration::from_secs(200));
+        let read = |event: &SessionEvent| match event {
+            SessionEvent::Text(body) => String::from_utf8(body.bytes.clone()).unwrap(),
+            other => panic!("seed {seed}: {other:?}"),
+        };
+        assert_eq!(pair.told(1).iter().map(read).collect::<Vec<_>>(), texts, "seed {seed}");
+        assert!(statuses(&pair.told(0)).iter().all(|(_, status)| *status == Some(200)), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_call_says_what_it_can_do_and_which_texts_it_reads() {
+    let mut pair = Pair::new(1, CLEAR);
+    pair.inject(0, "OPTIONS", 7, "", "");
+    let last = pair.last(0);
+    assert_eq!(last.header(HeaderName::Allow).unwrap(), callahead::sip::ALLOW);
+    assert_eq!(last.header(HeaderName::Accept).unwrap(), callahead::sip::ACCEPT);
+    assert_eq!(last.header(HeaderName::Supported).unwrap(), callahead::sip::SUPPORTED);
+    let table = [
+        ("Content-Type: text/html\r\n", "<p>".to_owned(), 415),
+        ("Content-Type: text/plain\r\n", "x".repeat(1301), 413),
+        ("Content-Type: text/plain\r\nRequire: pizza\r\n", "x".to_owned(), 420),
+        ("", String::new(), 200),
+    ];
+    for (number, (fields, body, status)) in (10..).zip(table) {
+        pair.inject(0, "MESSAGE", number, fields, &body);
+        assert_eq!(pair.last(0).status(), Some(status), "{fields}");
+    }
+    assert!(pair.told(0).is_empty());
+}

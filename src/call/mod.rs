@@ -309,7 +309,9 @@ impl Call {
             SessionEvent::Digit { digit, .. } if matches!(self.phase, Phase::Talking { .. }) => {
                 self.talk.handle_digit(now, DigitSource::Info, digit);
             }
-            SessionEvent::Digit { .. }
+            // Nobody in a dialplan reads.
+            SessionEvent::Text(_)
+            | SessionEvent::Digit { .. }
             | SessionEvent::Trying
             | SessionEvent::Acknowledged { .. }
             | SessionEvent::Answer { .. } => {}

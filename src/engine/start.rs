@@ -144,6 +144,7 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
         accept: Accept::From(HashSet::new()),
         incoming: false,
         registrar: false,
+        messages: false,
         max_sessions: config.limits.max_calls.saturating_mul(2) as usize,
     };
     let signalling = Signalling::bind(address, endpoint, rand::random())

@@ -52,6 +52,8 @@ pub struct EndpointConfig {
     pub incoming: bool,
     /// Whether REGISTER is handed up as [`Received::Request`]; otherwise it gets 405.
     pub registrar: bool,
+    /// Whether MESSAGE is handed up as [`Received::Request`], plain text of at most 1300 bytes; otherwise it gets 405.
+    pub messages: bool,
     /// The most sessions at once; further INVITEs get 503.
     pub max_sessions: usize,
 }
@@ -67,7 +69,7 @@ pub enum Received {
     Exchange(ExchangeId, Box<Message>),
     /// A new call: make a session of it, or forget it with [`Endpoint::remove`].
     Incoming(Box<IncomingCall>),
-    /// A request outside of calls for whoever asked for it (a registrar). Answer with [`Endpoint::respond`].
+    /// A request outside of calls for whoever asked for it (REGISTER, MESSAGE). Answer with [`Endpoint::respond`].
     Request(Box<Message>),
     /// Answered at once: send this.
     Reply(Transmit),

@@ -116,7 +116,11 @@ pub struct ExchangeSeed {
 }
 
 /// What we implement, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY, MESSAGE";
+
+/// The bodies that we read in a call, for Accept.
+pub const ACCEPT: &str =
+    "application/sdp, application/dtmf-relay, application/dtmf, message/sipfrag, text/plain";
 
 /// The extensions that we know, for Supported: calls that take the place of others, and REFER without reports.
 pub const SUPPORTED: &str = "replaces, norefersub";

@@ -133,6 +133,7 @@ fn endpoint(incoming: bool, seed: u64) -> Endpoint {
         accept: Accept::All,
         incoming,
         registrar: false,
+        messages: false,
         max_sessions: 100,
     };
     Endpoint::new(config, seed)

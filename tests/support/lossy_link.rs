@@ -57,6 +57,7 @@ impl Party {
             accept: Accept::All,
             incoming: true,
             registrar: false,
+            messages: false,
             max_sessions: 100,
         };
         Self {

@@ -53,6 +53,7 @@ pub fn endpoint(seed: u64) -> Endpoint {
         accept: Accept::All,
         incoming: true,
         registrar: false,
+        messages: false,
         max_sessions: 10,
     };
     Endpoint::new(config, seed)

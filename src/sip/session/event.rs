@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Referral, RequestId};
 use crate::sip::Transmit;
+use crate::sip::body::Body;
 use crate::sip::exchange::Outcome;
 use crate::sip::message::Uri;
 use crate::sip::refer::Replaces;
@@ -65,6 +66,8 @@ pub enum SessionEvent {
         /// How long it was held, as the other side says: at most 10 s.
         duration: Duration,
     },
+    /// The other party wrote something: plain text, at most 1300 bytes.
+    Text(Body),
     /// The other party asks us to call somebody. Reply with `accept_refer` or `decline_refer`; after a quarter of a minute
     /// without either it is declined.
     Refer {

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, info, unsupported};
+use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, info, judge_text, unsupported};
 use crate::sip::dialog::{Dialog, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{Header, HeaderName, Message, Method};
 use crate::sip::transaction::{ClientNonInvite, Fired, ServerKey, ServerNonInvite};
-use crate::sip::{Hop, Transport, branch};
+use crate::sip::{ACCEPT, Hop, Transport, branch};
 
 /// A CANCEL or BYE of ours.
 #[derive(Debug)]
@@ -142,6 +142,7 @@ impl Session {
         match method {
             Method::Info if status == 200 => self.take_info(request),
             Method::Notify if status == 200 => self.take_notify(now, request),
+            Method::Message if status == 200 => self.take_text(request),
             _ => {}
         }
     }
@@ -159,10 +160,12 @@ impl Session {
             return (420, Some(Header::new(HeaderName::Unsupported, &names)));
         }
         match method {
-            Method::Bye | Method::Options => (200, None),
+            Method::Bye => (200, None),
+            Method::Options => (200, Some(Header::new(HeaderName::Accept, ACCEPT))),
             Method::Info => info::judge(request),
             Method::Refer => (self.judge_refer(request), None),
             Method::Notify => self.judge_notify(request),
+            Method::Message => judge_text(request),
             Method::Other(_) => (501, None),
             _ => (405, None),
         }

@@ -16,6 +16,7 @@ mod event;
 mod in_dialog;
 mod info;
 mod requests;
+mod text;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
 pub use requests::{CannotRequest, RequestId};
+pub(crate) use text::{TEXT, judge_text};
 pub use transfer::Referral;
 
 use self::callee::{PendingInvite, UnackedAnswer};
