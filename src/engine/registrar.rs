@@ -106,7 +106,7 @@ async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Regi
                     registration.handle_unreachable(Instant::now(), hop);
                 }
             }
-            RegistrationOutput::Event(RegistrationEvent::Registered { expires }) => {
+            RegistrationOutput::Event(RegistrationEvent::Registered { expires, .. }) => {
                 info!(trunk, seconds = expires.as_secs(), "registered");
             }
             RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {

@@ -110,6 +110,7 @@ impl Line {
             address: Uri::parse(&format!("sip:{user}@{domain}"))?,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
+            routes: Vec::new(),
             local,
             credentials: self.credentials(),
             expires: register.expires,
