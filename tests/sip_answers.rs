@@ -65,6 +65,9 @@ fn answer(received: Received) -> (u16, Option<Message>) {
     }
 }
 
+/// A request, its status, and a field that must go along.
+type Expected = (Row, u16, Option<(&'static str, &'static str)>);
+
 const CALL: u16 = 0;
 const HANDED_UP: u16 = 1;
 const SDP: &str = "Content-Type: application/sdp\r\n";
@@ -76,7 +79,7 @@ fn requests_get_the_status_of_the_rfc_and_its_fields() {
     let to = |uri, method| Row { uri, method, ..PLAIN };
     let tagged = |method| Row { to: "<sip:bob@192.0.2.1>;tag=nobody", method, ..PLAIN };
     let text = "Content-Type: text/plain;charset=utf-8\r\n";
-    let rows: Vec<(Row, u16, Option<(&str, &str)>)> = vec![
+    let rows: Vec<Expected> = vec![
         (PLAIN, 200, Some(("Allow", OPEN_ALLOW))),
         (PLAIN, 200, Some(("Accept", "application/sdp, text/plain"))),
         (PLAIN, 200, Some(("Supported", "replaces, norefersub"))),
