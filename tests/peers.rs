@@ -123,6 +123,18 @@ async fn sipp_rings_with_early_media_and_answers_late() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_rings_reliably_updates_and_offers_again() {
+    let sound = prompts::named("conf-getpin").path;
+    let peer = Sipp::start("offers", 1, std::slice::from_ref(&sound));
+    let engine = TestEngine::start(peer.address, MESSAGE, &[], CREDENTIALS.1).await;
+    let ended = engine.ended(engine.call(NUMBER).await).await;
+    assert_message_taken(&ended);
+    // SIPp checked the messages; the re-INVITE in mid-speech costs no frame.
+    whole(&engine.channels(ended.recording()).0, &peer.said());
+    peer.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_takes_ten_calls_at_once() {
     const CALLS: usize = 10;
     let sound = prompts::named("conf-getpin").path;

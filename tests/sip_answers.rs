@@ -71,7 +71,8 @@ type Expected = (Row, u16, Option<(&'static str, &'static str)>);
 const CALL: u16 = 0;
 const HANDED_UP: u16 = 1;
 const SDP: &str = "Content-Type: application/sdp\r\n";
-const OPEN_ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY, MESSAGE, REGISTER";
+const OPEN_ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, REGISTER";
 
 #[test]
 fn requests_get_the_status_of_the_rfc_and_its_fields() {
@@ -82,7 +83,7 @@ fn requests_get_the_status_of_the_rfc_and_its_fields() {
     let rows: Vec<Expected> = vec![
         (PLAIN, 200, Some(("Allow", OPEN_ALLOW))),
         (PLAIN, 200, Some(("Accept", "application/sdp, text/plain"))),
-        (PLAIN, 200, Some(("Supported", "replaces, norefersub"))),
+        (PLAIN, 200, Some(("Supported", "100rel, timer, replaces, norefersub"))),
         // Whoever is meant by a request takes it, though it may go no further (RFC 4475 §3.3.11): 483 is for proxies.
         (with("OPTIONS", "Max-Forwards: 0\r\n", ""), 200, None),
         (with("INVITE", "Max-Forwards: 0\r\n", ""), CALL, None),
@@ -151,7 +152,7 @@ fn requests_get_the_status_of_the_rfc_and_its_fields() {
 #[test]
 fn what_is_closed_is_not_listed() {
     let mut endpoint = endpoint(false, 10);
-    let listed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY";
+    let listed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
     for (number, method) in ["OPTIONS", "REGISTER", "MESSAGE"].into_iter().enumerate() {
         let (status, message) = answer(ask(&mut endpoint, number, Row { method, ..PLAIN }));
         assert_eq!(status, if method == "OPTIONS" { 200 } else { 405 }, "{method}");

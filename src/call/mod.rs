@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
-use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
+use crate::sdp::{Direction, Exchange, MediaPolicy, Negotiated, SdpError, SessionOrigin};
 use crate::sip::message::{Message, Uri};
 use crate::sip::reason::Reason;
 use crate::sip::refer::ReferTo;
@@ -119,9 +119,11 @@ enum Phase {
 pub struct Call {
     session: Session,
     talk: Talk,
-    media: MediaPolicy,
-    origin: SessionOrigin,
-    local_rtp: SocketAddr,
+    exchange: Exchange,
+    /// We hold the other side, or want to.
+    holding: bool,
+    /// Our last description holds.
+    held: bool,
     limits: Limits,
     phase: Phase,
     /// The trunk has answered anything at all.
@@ -134,12 +136,15 @@ impl Call {
     /// A call whose INVITE `session` is about to send, with what that INVITE offered.
     pub fn new(now: Instant, session: Session, talk: Talk, offered: Offered, limits: Limits) -> Self {
         let phase = Phase::Dialing { give_up_at: now + limits.ring };
+        let mut exchange = Exchange::new(offered.media, offered.origin, offered.local_rtp);
+        // What the INVITE says already.
+        exchange.offer(Direction::SendRecv);
         let mut call = Self {
             session,
             talk,
-            media: offered.media,
-            origin: offered.origin,
-            local_rtp: offered.local_rtp,
+            exchange,
+            holding: false,
+            held: false,
             limits,
             phase,
             heard: false,
@@ -215,6 +220,24 @@ impl Call {
         Ok(())
     }
 
+    /// Puts the other side on hold with a re-INVITE: it hears us and says nothing (RFC 3264 §8.4). When it holds us too,
+    /// nobody sends. Begins as soon as an offer can be made; a refusal leaves the call as it was.
+    pub fn hold(&mut self, now: Instant) {
+        self.holding = true;
+        self.settle(now);
+    }
+
+    /// Ends [`Call::hold`]; media flows again unless the other side holds us.
+    pub fn resume(&mut self, now: Instant) {
+        self.holding = false;
+        self.settle(now);
+    }
+
+    /// Whether the other side has agreed to be on hold.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// When [`Call::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
@@ -278,7 +301,7 @@ impl Call {
             } else if self.talk.wants_hangup() && matches!(self.phase, Phase::Talking { .. }) {
                 self.close(now, EndCause::Human, None, None);
                 self.release(now, cause::NORMAL_CLEARING);
-            } else {
+            } else if !self.offer_hold(now) {
                 return;
             }
         }
@@ -291,19 +314,25 @@ impl Call {
             SessionEvent::EarlyMedia { sdp } => {
                 self.on_ringing();
                 if let Ok(negotiated) = self.negotiate(&sdp) {
-                    self.outputs
-                        .push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                    self.connect(&negotiated);
                 }
             }
             SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
             SessionEvent::Offer { sdp } => self.on_offer(now, sdp.as_deref()),
+            SessionEvent::OfferAnswered { sdp } => self.on_reanswer(sdp.as_deref()),
+            SessionEvent::OfferRefused { status } => self.on_offer_refused(status),
             SessionEvent::Failed(failure) => self.on_failed(now, failure),
             SessionEvent::Ended { by: Side::Remote, reason } => self.on_bye(now, reason.as_deref()),
-            SessionEvent::Ended { by: Side::Local, reason } => self.close(now, EndCause::Human, None, reason),
+            // What we end ourselves is concluded by then; otherwise the other side was lost.
+            SessionEvent::Ended { by: Side::Local, reason } => {
+                self.close(now, EndCause::NetworkError, None, reason);
+            }
             SessionEvent::Finished => {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
+            // The answer to an offer that a re-INVITE asked us for.
+            SessionEvent::Acknowledged { sdp: Some(sdp) } => self.on_reanswer(Some(&sdp)),
             SessionEvent::Refer { .. } => self.session.decline_refer(now, 603),
             SessionEvent::Referral(referral) => self.on_referral(now, &referral),
             SessionEvent::Digit { digit, .. } if matches!(self.phase, Phase::Talking { .. }) => {
@@ -313,7 +342,7 @@ impl Call {
             SessionEvent::Text(_)
             | SessionEvent::Digit { .. }
             | SessionEvent::Trying
-            | SessionEvent::Acknowledged { .. }
+            | SessionEvent::Acknowledged { sdp: None }
             | SessionEvent::Answer { .. } => {}
         }
     }
@@ -332,7 +361,7 @@ impl Call {
         match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
             Ok(negotiated) => {
                 self.phase = Phase::Talking { end_at: now + self.limits.duration };
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                self.connect(&negotiated);
                 self.outputs.push_back(Output::Progress(Progress::Answered));
                 self.talk.start(now);
             }
@@ -351,15 +380,16 @@ impl Call {
 
     /// A re-INVITE: the same policy answers it as offered the first time; one without an offer gets ours again.
     fn on_offer(&mut self, now: Instant, offer: Option<&[u8]>) {
-        self.origin.version += 1;
+        let wanted = self.wanted_direction();
         let Some(offer) = offer else {
-            let ours = sdp::offer(&self.media, self.origin, self.local_rtp, Direction::SendRecv);
+            let ours = self.exchange.offer(wanted);
             return self.session.answer_offer(now, &ours);
         };
-        match sdp::answer(offer, &self.media, self.origin, self.local_rtp, Direction::SendRecv) {
+        match self.exchange.answer(offer, wanted) {
             Ok((answer, negotiated)) => {
+                self.held = self.holding;
                 self.session.answer_offer(now, &answer);
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                self.connect(&negotiated);
             }
             Err(_) => self.session.reject_offer(now, 488),
         }
@@ -416,8 +446,41 @@ impl Call {
         self.session.hang_up(now, Some(&Reason::q850(isdn).to_string()));
     }
 
+    fn wanted_direction(&self) -> Direction {
+        if self.holding { Direction::SendOnly } else { Direction::SendRecv }
+    }
+
+    /// Sends the re-INVITE that hold or resume still needs; `false` when there is nothing to do now.
+    fn offer_hold(&mut self, now: Instant) -> bool {
+        let talking = matches!(self.phase, Phase::Talking { .. });
+        if !talking || self.holding == self.held || !self.session.can_offer() {
+            return false;
+        }
+        let offer = self.exchange.offer(self.wanted_direction());
+        self.session.reinvite(now, Some(&offer)).is_ok()
+    }
+
+    fn on_reanswer(&mut self, answer: Option<&[u8]>) {
+        // What was offered: another wish since then makes the next offer.
+        self.held = self.exchange.offered() != Direction::SendRecv;
+        if let Some(Ok(negotiated)) = answer.map(|sdp| self.negotiate(sdp)) {
+            self.connect(&negotiated);
+        }
+    }
+
+    /// After glare the offer is made again when it can be; anything else leaves the call as it was.
+    fn on_offer_refused(&mut self, status: u16) {
+        if status != 491 {
+            self.holding = self.held;
+        }
+    }
+
+    fn connect(&mut self, negotiated: &Negotiated) {
+        self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(negotiated))));
+    }
+
     fn negotiate(&self, answer: &[u8]) -> Result<Negotiated, SdpError> {
-        sdp::accept(answer, &self.media, Direction::SendRecv)
+        self.exchange.accept(answer)
     }
 
     /// Fixes the conclusion; the first one counts.

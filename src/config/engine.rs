@@ -14,6 +14,7 @@ use crate::speech::{Engine, Voice, Voices};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads the engine's settings; paths are relative to `dir`. The trunks and plans of the result are empty.
 pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
@@ -30,7 +31,10 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     };
     let (data, dialplans) = (path("data", "../data"), path("dialplans", "../dialplans"));
     let http = section(root, "http", |table| Some(Http { listen: listen(table, "127.0.0.1:8088")? }));
-    let sip = section(root, "sip", |table| Some(Sip { listen: listen(table, "127.0.0.1:5060")? }));
+    let sip = section(root, "sip", |table| {
+        let keep_trace = time(table, "keep_trace", 14 * DAY, Duration::ZERO, 365 * DAY);
+        Some(Sip { listen: listen(table, "127.0.0.1:5060")?, keep_trace: keep_trace? })
+    });
     let media = section(root, "media", read_media);
     let recordings = section(root, "recordings", |table| {
         let min_free_mb = number(table, "min_free_mb", 500, 0, 100_000_000)?;

@@ -82,6 +82,8 @@ pub struct Http {
 pub struct Sip {
     /// Where to listen for UDP. The unspecified address means all; trunks are then told the address that the route selects.
     pub listen: SocketAddr,
+    /// How long the SIP messages of calls are kept; zero: they are not kept at all.
+    pub keep_trace: Duration,
 }
 
 /// `[media]`.

@@ -16,6 +16,7 @@ use super::drive::Drive;
 use super::media::{Leg, LegConfig};
 use super::recordings::LiveRecording;
 use super::routing::{self, Failed, NoWay, OnTrunk, Way};
+use super::trace::CallTrace;
 use super::trunks::Line;
 use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
 use crate::config::Config;
@@ -109,8 +110,8 @@ async fn one(
             return Err(error.into());
         }
     }
-    let (conclusion, recording) = dial(engine, config, call.id, attempt, prepared, way.on_trunk).await;
     let trunk = &line.trunk.name;
+    let (conclusion, recording) = dial(engine, config, call.id, attempt, trunk, prepared, way.on_trunk).await;
     info!(call = %call.id, trunk, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
     if conclusion.answered {
         // The end first: it must not be lost while a long recording is finished.
@@ -189,6 +190,7 @@ async fn dial(
     config: &Config,
     call: Uuid,
     attempt: Uuid,
+    trunk: &str,
     prepared: Prepared,
     on_trunk: OnTrunk,
 ) -> (Conclusion, LiveRecording) {
@@ -199,6 +201,7 @@ async fn dial(
     engine.running().insert(call, control);
     let (seed, inbox) = engine.signalling.connect();
     let (session_id, now) = (seed.id, Instant::now());
+    let trace = CallTrace::new(engine, attempt, trunk, &seed.call_id, invite.local);
     let session = Session::invite(now, seed, invite);
     let limits = Limits { ring: config.calls.ring_timeout, duration: config.limits.max_call };
     let drive = Drive {
@@ -211,6 +214,7 @@ async fn dial(
         inbox,
         orders,
         on_trunk: Some(on_trunk),
+        trace,
     };
     let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
         cause: EndCause::Unknown,

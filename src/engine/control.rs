@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::drive::Control;
 use crate::dialplan::Interpreter;
+use crate::metrics::{self, Metrics};
 use crate::http::{EngineControl, EngineStatus, PlanInfo, VarProblem};
 use crate::store::Vars;
 use crate::route::Number;
@@ -55,6 +56,18 @@ impl EngineControl for Engine {
             Ok(_) => Ok(()),
             Err(error) => Err(problem(error.variable(), error.to_string())),
         }
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        let (now, media) = (self.media.statistics(), &metrics.media);
+        media.legs.set(i64::try_from(now.legs).unwrap_or(i64::MAX));
+        metrics::set(&media.packets_in, now.packets_in);
+        metrics::set(&media.packets_out, now.packets_out);
+        metrics::set(&media.send_errors, now.send_errors);
+        metrics::set(&media.ticks, now.ticks);
+        metrics::set(&media.late_ticks, now.late_ticks);
+        metrics.sip.set_overflowed(self.signalling.counters.overflowed.load(Ordering::Relaxed));
+        media.set_lateness(now.lateness.p99, now.lateness.max);
     }
 
     fn status(&self) -> EngineStatus {

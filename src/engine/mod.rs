@@ -13,6 +13,7 @@
 //! | [`media`] | the media threads |
 //! | `recordings` | journals become files, files become transcription jobs |
 //! | `transcription` | takes transcription jobs and hands them to worker processes |
+//! | `trace` | keeps the SIP messages of calls and registrations |
 //! | `control` | what the API may ask |
 //! | `reload` | an edited file is read, validated and swapped; running calls keep what they began with |
 //!
@@ -29,7 +30,7 @@ mod routing;
 mod scheduler;
 pub mod signalling;
 mod start;
-
+mod trace;
 mod transcription;
 mod trunks;
 
@@ -44,6 +45,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::route::Routes;
 use crate::speech::PromptCache;
@@ -62,6 +64,9 @@ pub struct Engine {
     routes: Mutex<Routes>,
     signalling: Arc<signalling::Signalling>,
     media: media::MediaPool,
+    metrics: Arc<Metrics>,
+    /// The way to the writer of traces.
+    traces: mpsc::Sender<trace::Entry>,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.

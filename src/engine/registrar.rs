@@ -10,7 +10,8 @@ use tokio::time::{Duration, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::Engine;
-use super::signalling::{Inbound, Signalling, Unreachable};
+use super::signalling::{Inbound, Unreachable};
+use super::trace::TrunkTrace;
 use super::trunks::Line;
 use crate::config::Trunk;
 use crate::sip::endpoint::Accept;
@@ -50,7 +51,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             if trunk.register.is_some() && !kept.contains_key(&trunk.name) {
                 let (leave, left) = watch::channel(false);
                 kept.insert(trunk.name.clone(), (line.trunk.clone(), leave));
-                tasks.spawn(keep_registered(engine.signalling.clone(), line, left));
+                tasks.spawn(keep_registered(engine.clone(), line, left));
             }
         }
         engine.signalling.set_accept(Accept::From(addresses.into_iter().collect()));
@@ -67,7 +68,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// Registers and refreshes until `stop` turns true, then unregisters.
-async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watch::Receiver<bool>) {
+async fn keep_registered(engine: Arc<Engine>, line: Line, mut stop: watch::Receiver<bool>) {
+    let signalling = &engine.signalling;
     let trunk = line.trunk.name.clone();
     let Some(address) = line.address() else { return };
     let local = match signalling.address_towards(address) {
@@ -81,16 +83,19 @@ async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watc
     };
     let (seed, mut inbox) = signalling.register();
     let id = seed.id;
+    let mut trace = TrunkTrace::new(&engine, &trunk, &seed.call_id, local);
+    engine.metrics.trunks.registered(&trunk, false);
     let mut registration = Registration::new(Instant::now(), seed, config);
     let mut leaving = false;
-    while carry_out(&signalling, &trunk, &mut registration).await {
-        let step = wait(&mut registration, &mut inbox, &mut stop, leaving);
+    while carry_out(&engine, &mut trace, &mut registration).await {
+        let step = wait(&mut registration, &mut inbox, &mut trace, &mut stop, leaving);
         if leaving {
             if timeout(FAREWELL, step).await.is_err() {
                 break;
             }
         } else if step.await {
             leaving = true;
+            engine.metrics.trunks.not_registering(&trunk);
             registration.unregister(Instant::now());
         }
     }
@@ -98,18 +103,22 @@ async fn keep_registered(signalling: Arc<Signalling>, line: Line, mut stop: watc
 }
 
 /// Sends what the registration wants sent. False: it is over.
-async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Registration) -> bool {
+async fn carry_out(engine: &Engine, trace: &mut TrunkTrace, registration: &mut Registration) -> bool {
+    let trunk = trace.trunk().to_owned();
     while let Some(output) = registration.poll_output() {
         match output {
             RegistrationOutput::Transmit(transmit) => {
-                if let Err(Unreachable(hop)) = signalling.send(&transmit).await {
+                trace.sent(&transmit);
+                if let Err(Unreachable(hop)) = engine.signalling.send(&transmit).await {
                     registration.handle_unreachable(Instant::now(), hop);
                 }
             }
             RegistrationOutput::Event(RegistrationEvent::Registered { expires, .. }) => {
+                engine.metrics.trunks.registered(&trunk, true);
                 info!(trunk, seconds = expires.as_secs(), "registered");
             }
             RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {
+                engine.metrics.trunks.registered(&trunk, false);
                 warn!(trunk, %failure, retry_seconds = retry_in.as_secs(), "registration failed");
             }
             RegistrationOutput::Event(RegistrationEvent::Unregistered) => return false,
@@ -122,6 +131,7 @@ async fn carry_out(signalling: &Signalling, trunk: &str, registration: &mut Regi
 async fn wait(
     registration: &mut Registration,
     inbox: &mut mpsc::Receiver<Inbound>,
+    trace: &mut TrunkTrace,
     stop: &mut watch::Receiver<bool>,
     leaving: bool,
 ) -> bool {
@@ -133,7 +143,10 @@ async fn wait(
         }
     };
     tokio::select! {
-        Some(inbound) = inbox.recv() => registration.handle_message(Instant::now(), inbound.message),
+        Some(inbound) = inbox.recv() => {
+            trace.received(&inbound);
+            registration.handle_message(Instant::now(), inbound.message);
+        }
         () = timer => registration.handle_timeout(Instant::now()),
         _ = stop.wait_for(|stop| *stop), if !leaving => return true,
     }

@@ -11,10 +11,14 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, trace, warn};
 
+use crate::metrics::SipMetrics;
 use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use crate::sip::message::{Header, Message};
 use crate::sip::session::IncomingCall;
-use crate::sip::{ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
+use crate::sip::{
+    ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit,
+    Transport,
+};
 
 /// Messages that wait for one session's task. Retransmissions make up for what a full queue drops.
 const INBOX: usize = 32;
@@ -66,6 +70,8 @@ pub struct Signalling {
     shared: Mutex<Shared>,
     /// What was received and dropped.
     pub counters: Counters,
+    /// The same, by method, status and reason.
+    pub counts: SipMetrics,
 }
 
 struct Shared {
@@ -90,7 +96,13 @@ impl Signalling {
             registrations: HashMap::new(),
             exchanges: HashMap::new(),
         };
-        Ok(Arc::new(Self { socket, local, shared: Mutex::new(shared), counters: Counters::default() }))
+        Ok(Arc::new(Self {
+            socket,
+            local,
+            shared: Mutex::new(shared),
+            counters: Counters::default(),
+            counts: SipMetrics::default(),
+        }))
     }
 
     /// The address that the socket is bound to.
@@ -174,6 +186,7 @@ impl Signalling {
         if transport != Transport::Udp {
             return Err(Unreachable(transmit.destination));
         }
+        self.counts.sent(transport, &transmit.bytes);
         trace!(to = %transmit.destination, bytes = transmit.bytes.len(), "SIP sent");
         if let Err(error) = self.socket.send_to(&transmit.bytes, address).await {
             debug!(to = %transmit.destination, %error, "SIP not sent");
@@ -212,11 +225,19 @@ impl Signalling {
         mpsc::channel(UNCLAIMED)
     }
 
-    fn dispatch(&self, source: Hop, datagram: &[u8], unclaimed: &mpsc::Sender<Unclaimed>) -> Option<Transmit> {
+    fn dispatch(
+        &self,
+        source: Hop,
+        datagram: &[u8],
+        unclaimed: &mpsc::Sender<Unclaimed>,
+    ) -> Option<Transmit> {
+        self.counts.received(source.transport, datagram);
         let mut shared = self.lock();
         match shared.endpoint.handle_message(Instant::now(), source, self.local, datagram) {
             Received::Session(id, message) => self.deliver(shared.sessions.get(&id), source, *message),
-            Received::Registration(id, message) => self.deliver(shared.registrations.get(&id), source, *message),
+            Received::Registration(id, message) => {
+                self.deliver(shared.registrations.get(&id), source, *message)
+            }
             Received::Exchange(id, message) => self.deliver(shared.exchanges.get(&id), source, *message),
             Received::Incoming(call) => {
                 let (sender, inbox) = mpsc::channel(INBOX);
@@ -237,6 +258,7 @@ impl Signalling {
             Received::Reply(transmit) => return Some(transmit),
             Received::Dropped(reason) => {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                self.counts.dropped(reason);
                 trace!(from = %source, ?reason, "SIP dropped");
             }
         }

@@ -17,9 +17,10 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, transcription};
+use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, trace, transcription};
 use crate::config::Config;
 use crate::http;
+use crate::metrics::Metrics;
 use crate::record::{RecordError, Recorder, RecorderConfig};
 use crate::route::Routes;
 use crate::sip::endpoint::{Accept, EndpointConfig};
@@ -99,6 +100,8 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
     let routes = Routes::new(config.route_rules(), Instant::now());
+    let metrics = Arc::new(Metrics::new(signalling.counts.clone()));
+    let (traces, traced) = trace::queue();
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {
@@ -108,6 +111,8 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         routes: Mutex::new(routes),
         signalling,
         media,
+        metrics,
+        traces,
         recorder,
         prompts,
         running: Mutex::default(),
@@ -125,7 +130,8 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         warn!("nobody can sign in yet: callahead user add NAME --role admin");
     }
     let http = listener.local_addr().map_err(|source| StartError::Folder { path: data, source })?;
-    let tasks = spawn(&engine, listener, models, instance).await;
+    let mut tasks = spawn(&engine, listener, models, instance).await;
+    tasks.spawn(trace::run(engine.clone(), traced));
     Ok(Running { engine, tasks, instance, http })
 }
 
@@ -185,7 +191,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
     tasks.spawn(registrar::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
     transcription::spawn(engine, models, &mut tasks);
-    let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), http_config(&engine.config())));
+    let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), engine.metrics.clone(), http_config(&engine.config())));
     let mut stop = engine.stop.subscribe();
     tasks.spawn(async move {
         let service = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -304,5 +310,6 @@ fn http_config(config: &Config) -> http::HttpConfig {
         default_lead_seconds: u32::try_from(config.calls.lead.as_secs()).unwrap_or(u32::MAX),
         data_dir: config.data.clone(),
         secure_cookies: false,
+        open_metrics: config.http.listen.ip().is_loopback(),
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
 use crate::store::Vars;
 
 /// A dialplan as callers of the API see it.
@@ -62,6 +63,9 @@ pub trait EngineControl: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it and what to write instead.
     fn check_number(&self, raw: &str) -> Result<String, String>;
+
+    /// Sets the figures that are counted elsewhere and read when somebody asks.
+    fn measure(&self, metrics: &Metrics);
 
     /// How it is.
     fn status(&self) -> EngineStatus;

@@ -12,7 +12,7 @@
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
-//! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
+//! | [`session`] | one call: INVITE, PRACK, ACK, CANCEL, BYE, re-INVITE, UPDATE, session timer |
 //! | [`registration`] | one binding at a registrar, refreshed |
 //! | [`exchange`] | one request outside of calls and its answer: MESSAGE, OPTIONS |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
@@ -116,14 +116,15 @@ pub struct ExchangeSeed {
 }
 
 /// What we implement, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY, MESSAGE";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE";
 
 /// The bodies that we read in a call, for Accept.
 pub const ACCEPT: &str =
     "application/sdp, application/dtmf-relay, application/dtmf, message/sipfrag, text/plain";
 
-/// The extensions that we know, for Supported: calls that take the place of others, and REFER without reports.
-pub const SUPPORTED: &str = "replaces, norefersub";
+/// The extensions that we know, for Supported: reliable provisional responses, session timers, calls that take the place of
+/// others, and REFER without reports.
+pub const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
 
 /// 64 random bits as 16 hexadecimal digits.
 pub(crate) fn token(rng: &mut StdRng) -> String {

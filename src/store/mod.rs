@@ -21,6 +21,7 @@ mod word;
 
 pub mod api_keys;
 pub mod attempts;
+pub mod backlog;
 pub mod calls;
 pub mod deliveries;
 pub mod delivery_list;
@@ -31,6 +32,7 @@ pub mod jobs;
 pub mod recordings;
 pub mod secret;
 pub mod sessions;
+pub mod sip_messages;
 pub mod transcripts;
 pub mod users;
 

@@ -1,5 +1,6 @@
 //! The real engine in this process: a copy of `sip-config` with one trunk that leads to a test's peer, a data folder and a
 //! dialplan of the test's own, and ports that the system chose.
+#![allow(dead_code)] // each test binary uses its part
 
 use std::fs;
 use std::net::SocketAddr;
@@ -155,7 +156,23 @@ impl TestEngine {
         self.running.stop(std::future::pending()).await;
     }
 
-    fn data(&self) -> PathBuf {
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where the API is.
+    pub fn http(&self) -> SocketAddr {
+        self.running.http_addr()
+    }
+
+    /// The folder of the settings.
+    pub fn config_dir(&self) -> PathBuf {
+        self.folder.path().join("sip-config")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 }

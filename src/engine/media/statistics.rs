@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The width of a lateness bucket.
 const BUCKET: Duration = Duration::from_micros(50);
+/// A tick that comes later than this, half of its period, is late.
+const LATE: Duration = Duration::from_millis(10);
 /// Buckets up to 50 ms; what is later counts in the last one.
 const BUCKETS: usize = 1000;
 
@@ -75,6 +77,8 @@ pub struct PoolStatistics {
     pub send_errors: u64,
     /// Ticks of all legs.
     pub ticks: u64,
+    /// Ticks that came 10 ms late or later.
+    pub late_ticks: u64,
     /// How late ticks came.
     pub lateness: Lateness,
 }
@@ -105,6 +109,7 @@ impl PoolStatistics {
             late.iter_mut().zip(&thread.late).for_each(|(sum, count)| *sum += count.load(Relaxed));
         }
         sum.ticks = late.iter().sum();
+        sum.late_ticks = late.iter().skip((LATE.as_micros() / BUCKET.as_micros()) as usize).sum();
         sum.lateness.p50 = percentile(&late, sum.ticks, 50);
         sum.lateness.p99 = percentile(&late, sum.ticks, 99);
         sum
@@ -133,7 +138,7 @@ mod tests {
         threads[0].tick(Duration::from_micros(990));
         threads[1].tick(Duration::from_millis(70));
         let sum = PoolStatistics::of(threads.iter());
-        assert_eq!(sum.ticks, 100);
+        assert_eq!((sum.ticks, sum.late_ticks), (100, 1));
         assert_eq!(sum.lateness.p50, Duration::from_micros(150));
         assert_eq!(sum.lateness.p99, Duration::from_millis(1));
         assert_eq!(sum.lateness.max, Duration::from_millis(70));

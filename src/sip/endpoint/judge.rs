@@ -3,7 +3,7 @@
 use super::{Endpoint, origin};
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Scheme};
 use crate::sip::refer::{BadReplaces, Replaces};
-use crate::sip::session::{TEXT, judge_text, unsupported};
+use crate::sip::session::{TEXT, judge_text, too_brief, unsupported};
 use crate::sip::{ALLOW, SUPPORTED, SessionId};
 
 pub(super) enum Judgement {
@@ -65,6 +65,9 @@ impl Endpoint {
         };
         if !accepted.is_empty() && !accepted.iter().any(understands) {
             return Judgement::Answer(406, Vec::new());
+        }
+        if let Some(least) = too_brief(request) {
+            return Judgement::Answer(422, vec![least]);
         }
         if !self.config.incoming {
             return Judgement::Answer(403, Vec::new());

@@ -79,6 +79,10 @@ header_names! {
     AllowEvents = "Allow-Events", "u";
     Path = "Path";
     ServiceRoute = "Service-Route";
+    RSeq = "RSeq";
+    RAck = "RAck";
+    SessionExpires = "Session-Expires", "x";
+    MinSe = "Min-SE";
 }
 
 impl fmt::Display for HeaderName {

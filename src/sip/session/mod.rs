@@ -8,6 +8,15 @@
 //! ```
 //! `Over` lingers until every transaction is done, so that lost packets are repeated and late ones answered.
 //!
+//! | file | what it does |
+//! |---|---|
+//! | `caller`, `callee` | the first INVITE of either side; the callee's also answers re-INVITEs |
+//! | `offers` | whose turn it is to offer and answer; back-off after glare |
+//! | `reinvite`, `update` | our re-INVITE; UPDATE both ways |
+//! | `reliable` | provisional responses that want a PRACK, both ways; the minute's reminder that it rings |
+//! | `refresh` | the session timer |
+//! | `in_dialog` | everything else within the call |
+//!
 //! Do one thing (a message, a command, a timeout), then drain [`Session::poll_output`].
 
 mod callee;
@@ -15,9 +24,14 @@ mod caller;
 mod event;
 mod in_dialog;
 mod info;
+mod offers;
+mod refresh;
+mod reinvite;
+mod reliable;
 mod requests;
 mod text;
 mod transfer;
+mod update;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -27,13 +41,18 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
+pub use offers::CannotOffer;
+pub(crate) use refresh::too_brief;
 pub use requests::{CannotRequest, RequestId};
 pub(crate) use text::{TEXT, judge_text};
 pub use transfer::Referral;
 
 use self::callee::{PendingInvite, UnackedAnswer};
-use self::caller::Calling;
+use self::caller::{Ack, Calling};
 use self::in_dialog::Request;
+use self::offers::Offers;
+use self::refresh::Refresh;
+use self::reliable::Reliable;
 use self::requests::Asking;
 use self::transfer::Transfers;
 use super::auth::{Credentials, DigestClient};
@@ -115,8 +134,14 @@ pub struct Session {
     dialog: Option<Dialog>,
     /// The caller's INVITE.
     calling: Option<Calling>,
-    /// ACKs of 2xx by the callee's tag, sent again when the 2xx comes again.
-    acks: Vec<(String, Transmit)>,
+    /// The ACKs of 2xx that we sent.
+    acks: Vec<Ack>,
+    /// Offers after the first.
+    offers: Offers,
+    /// Provisional responses that want a PRACK, both ways.
+    reliable: Reliable,
+    /// The session timer.
+    refresh: Refresh,
     /// An INVITE or re-INVITE that we have not answered finally.
     pending: Option<PendingInvite>,
     /// Our 2xx that waits for its ACK.
@@ -155,6 +180,9 @@ impl Session {
             dialog: None,
             calling: None,
             acks: Vec::new(),
+            offers: Offers::default(),
+            reliable: Reliable::default(),
+            refresh: Refresh::default(),
             pending: None,
             unacked: None,
             answered: Vec::new(),
@@ -223,6 +251,7 @@ impl Session {
         self.lose_calling(now, hop);
         self.lose_requests(now, hop);
         self.lose_ask(now, hop);
+        self.lose_offers(now, hop);
         self.settle();
     }
 
@@ -233,13 +262,14 @@ impl Session {
         let requests = self.requests.iter().map(|request| request.transaction.poll_timeout());
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
-        let asking = self.asking.poll_timeout();
-        invites
-            .chain(served)
-            .chain(requests)
-            .chain([unacked, calling, asking, self.transfers.poll_timeout()])
-            .flatten()
-            .min()
+        let own = [
+            self.asking.poll_timeout(),
+            self.transfers.poll_timeout(),
+            self.offers_timeout(),
+            self.reliable.poll_timeout(),
+            self.refresh_timeout(),
+        ];
+        invites.chain(served).chain(requests).chain([unacked, calling]).chain(own).flatten().min()
     }
 
     /// Handles what is due.
@@ -249,6 +279,9 @@ impl Session {
         self.time_requests(now);
         self.time_asking(now);
         self.time_transfers(now);
+        self.time_offers(now);
+        self.time_reliable(now);
+        self.time_refresh(now);
         let mut again = Vec::new();
         for invite in &mut self.answered {
             while invite.poll_timeout().is_some_and(|at| at <= now) {
@@ -303,6 +336,8 @@ impl Session {
             || self.unacked.is_some()
             || self.asking.is_busy()
             || self.transfers.is_busy()
+            || self.offers_busy()
+            || self.reliable.is_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
         if self.phase == Phase::Over && !busy && !self.finished {
             self.finished = true;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Failure, Phase, Session, SessionEvent, Side};
+use super::{Failure, Phase, Session, SessionEvent};
 use crate::sip::body::Body;
 use crate::sip::dialog::via;
 use crate::sip::exchange::Outcome;
@@ -101,12 +101,12 @@ impl Session {
         body: Option<Body>,
     ) -> Result<RequestId, CannotRequest> {
         let id = RequestId(self.asking.last + 1);
-        self.ask(now, Ask::new(Asker::Owner(id), method, headers, body))?;
+        self.enqueue(now, Ask::new(Asker::Owner(id), method, headers, body))?;
         self.asking.last = id.0;
         Ok(id)
     }
 
-    pub(super) fn ask(&mut self, now: Instant, ask: Ask) -> Result<(), CannotRequest> {
+    pub(super) fn enqueue(&mut self, now: Instant, ask: Ask) -> Result<(), CannotRequest> {
         let full = self.asking.waiting.len() >= MAX_WAITING;
         if full || self.phase != Phase::Established || self.dialog.is_none() {
             return Err(CannotRequest);
@@ -234,9 +234,8 @@ impl Session {
         let ends = unknown && ask.method != Method::Notify;
         self.report(ask.asker, outcome);
         // Silence does not end the call, though RFC 3261 §12.2.1.2 would: there are peers that never answer an INFO.
-        if ends && self.phase == Phase::Established {
-            self.end(Side::Local, Some("the other side does not know the call any more".to_owned()));
-            self.release(now, None);
+        if ends {
+            self.lose_dialog(now, "the other side does not know the call any more");
         }
     }
 }

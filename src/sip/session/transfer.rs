@@ -107,7 +107,7 @@ impl Session {
             Header::new(HeaderName::ReferTo, &refer_to.to_string()),
             Header::new(HeaderName::ReferredBy, &format!("<{}>", self.contact)),
         ];
-        self.ask(now, Ask::new(Asker::Refer, Method::Refer, headers, None))?;
+        self.enqueue(now, Ask::new(Asker::Refer, Method::Refer, headers, None))?;
         self.transfers.referring = Some(Referring { number: None, accepted: false, give_up: now + EXPIRES });
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Session {
         ];
         let ask = Ask::new(Asker::Report, Method::Notify, headers, Some(fragment(status)));
         // Too many reports wait for a peer that answers none: it hears no more of them.
-        if self.ask(now, ask).is_err() || last {
+        if self.enqueue(now, ask).is_err() || last {
             self.transfers.reporting = None;
         }
         self.settle();

@@ -3,6 +3,7 @@
 mod dialing;
 mod queue;
 mod rows;
+mod traces;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
