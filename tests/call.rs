@@ -12,7 +12,7 @@ mod call_stage;
 use call_stage::{Act, CLEAR, PROMPT, Script, Stage, Weather, plan, shipped};
 use callahead::call::{AnswerRange, EndCause, MediaCommand, Progress};
 use callahead::media::Connection;
-use callahead::sip::session::{SessionEvent, Side};
+use callahead::sip::session::{Failure, Referral, SessionEvent, Side};
 
 const SEEDS: u64 = 120;
 /// The beep's length.
@@ -62,6 +62,58 @@ fn a_digit_confirms() {
         "{:?}",
         stage.phone
     );
+}
+
+#[test]
+fn a_digit_by_info_counts_like_one_by_rtp_and_both_are_one() {
+    let stage = run(on_answer(&[(2500, Act::Tell('1'))]));
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    // Three keys, each told both ways: the twins do not fill up the answer.
+    let pairs = [(3000, '4'), (3300, '1'), (3600, '7')];
+    let twins = pairs.into_iter().flat_map(|(at, key)| [(at, Act::Press(key)), (at + 90, Act::Tell(key))]);
+    let keys: Vec<_> = twins.collect();
+    let stage = Stage::new(1, CLEAR, &plan("repeats", REPEATS), on_answer(&keys)).run();
+    assert_eq!(stage.conclusion().collected.get("code").map(String::as_str), Some("417"));
+}
+
+#[test]
+fn the_phone_hears_why_the_call_ends() {
+    let stage = run(on_answer(&[(2500, Act::Press('1'))]));
+    let normal = "Q.850;cause=16;text=\"Normal call clearing\"".to_owned();
+    assert_eq!(stage.phone.last(), Some(&SessionEvent::Ended { by: Side::Remote, reason: Some(normal) }));
+}
+
+#[test]
+fn a_transfer_ends_the_call_when_the_target_answers() {
+    let script = Script { transfer: Some(200), ..on_answer(&[(1000, Act::WeTransfer)]) };
+    let stage = run(script);
+    assert_eq!(
+        (stage.conclusion().cause, stage.conclusion().reason.as_deref()),
+        (EndCause::Human, Some("transferred"))
+    );
+    assert!(stage.concluded_ms() < 1200, "the dialplan has not gone on");
+    assert!(matches!(stage.phone.last(), Some(SessionEvent::Ended { by: Side::Remote, .. })));
+}
+
+#[test]
+fn a_transfer_that_fails_leaves_the_call_as_it_was() {
+    for (transfer, status) in [(Some(486), 486), (None, 603)] {
+        let acts = [(1000, Act::WeTransfer), (1005, Act::WeTransfer), (2500, Act::Press('1'))];
+        let stage = run(Script { transfer, ..on_answer(&acts) });
+        assert_eq!(stage.transfers, [true, false], "one at a time");
+        assert_eq!(stage.transfers_failed, [Some(status)]);
+        assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    }
+}
+
+#[test]
+fn the_other_side_does_not_decide_whom_we_call() {
+    let stage = run(on_answer(&[(1000, Act::Refer), (2500, Act::Press('1'))]));
+    let refused = |event: &SessionEvent| {
+        matches!(event, SessionEvent::Referral(Referral::Refused(Failure::Status { code: 603, .. })))
+    };
+    assert!(stage.phone.iter().any(refused), "{:?}", stage.phone);
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
 }
 
 #[test]

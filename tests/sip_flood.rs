@@ -16,6 +16,7 @@ fn endpoint() -> Endpoint {
         accept: Accept::From(HashSet::from([trunk])),
         incoming: true,
         registrar: false,
+        messages: false,
         max_sessions: 10,
     };
     Endpoint::new(config, 1)

@@ -111,6 +111,7 @@ proptest! {
             accept: Accept::All,
             incoming: true,
             registrar: true,
+            messages: false,
             max_sessions: 10,
         };
         let address = "192.0.2.1:5060".parse().unwrap();

@@ -46,6 +46,7 @@ impl Bench {
             accept: Accept::All,
             incoming: false,
             registrar: false,
+            messages: false,
             max_sessions: 1,
         };
         let mut endpoint = Endpoint::new(config, 3);
@@ -54,6 +55,7 @@ impl Bench {
             address: uri("sip:ada@example.com"),
             contact: uri("sip:ada@192.0.2.1:5060"),
             hops: vec![hop("198.51.100.1:5060")],
+            routes: vec!["<sip:proxy.example.com;lr>".into()],
             local: address("192.0.2.1:5060"),
             credentials: Some(Credentials { username: "ada".into(), password: Secret::new("secret") }),
             expires: Duration::from_secs(600),
@@ -107,6 +109,31 @@ impl Bench {
     }
 }
 
+fn registered(seconds: u64, service_route: &[&str]) -> RegistrationEvent {
+    let service_route = service_route.iter().map(|route| route.to_string()).collect();
+    RegistrationEvent::Registered { expires: Duration::from_secs(seconds), service_route }
+}
+
+#[test]
+fn the_way_to_the_registrar_and_the_way_that_it_gives_us() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.last(HeaderName::Supported), "path");
+    assert_eq!(bench.last(HeaderName::Route), "<sip:proxy.example.com;lr>");
+    let route = |value| Header::new(HeaderName::ServiceRoute, value);
+    let routes = ["<sip:p2.example.com;lr>", "<sip:h,2.example.com;lr>", "<sip:p3.example.com;lr>"];
+    let fields = [route("<sip:p2.example.com;lr>, <sip:h,2.example.com;lr>"), route(routes[2])];
+    bench.reply(200, &fields);
+    assert_eq!(bench.events, [registered(600, &routes)]);
+    // The next answer has none: nothing of the old way is left (RFC 3608 §6.1).
+    bench.jump();
+    bench.reply(200, &[]);
+    assert_eq!(bench.events[1], registered(600, &[]));
+    bench.jump();
+    bench.reply(200, &[route(&"<sip:x;lr>,".repeat(100))]);
+    let RegistrationEvent::Registered { service_route, .. } = &bench.events[2] else { panic!() };
+    assert_eq!(service_route.len(), 16);
+}
+
 #[test]
 fn it_is_challenged_bound_refreshed_and_removed() {
     let mut bench = Bench::new();
@@ -120,7 +147,7 @@ fn it_is_challenged_bound_refreshed_and_removed() {
     assert_eq!(verdict, Verdict::Accepted { username: "ada".into() });
     let contact = "<sip:other@x>;expires=10, <sip:ada@192.0.2.1:5060>;expires=\"120\"";
     bench.reply(200, &[Header::new(HeaderName::Contact, contact), Header::new(HeaderName::Expires, "900")]);
-    assert_eq!(bench.events, [RegistrationEvent::Registered { expires: Duration::from_secs(120) }]);
+    assert_eq!(bench.events, [registered(120, &[])]);
     let refresh = bench.jump();
     assert!((84.0..96.0).contains(&refresh), "{refresh}");
     assert_eq!(bench.last(HeaderName::CSeq), "3 REGISTER");

@@ -106,6 +106,7 @@ fn endpoint() -> Endpoint {
         accept: Accept::All,
         incoming: true,
         registrar: true,
+        messages: false,
         max_sessions: 100,
     };
     Endpoint::new(config, 1)

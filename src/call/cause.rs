@@ -5,15 +5,36 @@
 //! statuses that say little by themselves, the Q.850 cause wins.
 
 use super::EndCause;
+use crate::sip::reason::{Protocol, Reason};
 
-/// Why an attempt ended that was refused with `status` (300-699), and with the ISDN cause `q850` if the peer gave one.
-pub fn from_refusal(status: u16, q850: Option<u16>) -> EndCause {
-    if says_little(status)
-        && let Some(cause) = q850.and_then(from_q850)
-    {
-        return cause;
+/// Q.850: hung up in the ordinary way.
+pub const NORMAL_CLEARING: u16 = 16;
+/// Q.850: it rang and nobody answered.
+pub const NO_ANSWER: u16 = 19;
+/// Q.850: an ordinary end that no other cause describes.
+pub const NORMAL_UNSPECIFIED: u16 = 31;
+/// Q.850: something in between broke.
+pub const TEMPORARY_FAILURE: u16 = 41;
+/// Q.850: no common media.
+pub const INCOMPATIBLE_DESTINATION: u16 = 88;
+
+/// Why an attempt ended that was refused with `status` (300-699) and with these `reasons`. An ISDN cause tells most; a SIP
+/// status is that of another leg, whose own refusal says more than the proxy's.
+pub fn from_refusal(status: u16, reasons: &[Reason]) -> EndCause {
+    if !says_little(status) {
+        return from_status(status);
     }
-    from_status(status)
+    let of_other_leg = |reason: &Reason| {
+        let status = reason.cause.filter(|_| reason.protocol == Protocol::Sip)?;
+        (300..700).contains(&status).then_some(status).filter(|status| !says_little(*status)).map(from_status)
+    };
+    let isdn = Reason::isdn(reasons).and_then(from_q850);
+    isdn.or_else(|| reasons.iter().find_map(of_other_leg)).unwrap_or_else(|| from_status(status))
+}
+
+/// Whether this ISDN cause of a BYE says that the network ended the call, not a person.
+pub fn is_networks(q850: u16) -> bool {
+    matches!(from_q850(q850), Some(EndCause::TrunkError | EndCause::NetworkError))
 }
 
 /// Whether the callee said no: another trunk would hear the same, so that such a cause never fails over.
@@ -74,16 +95,27 @@ mod tests {
             (504, EndCause::NetworkError),
         ];
         for (status, cause) in table {
-            assert_eq!(from_refusal(status, None), cause, "{status}");
+            assert_eq!(from_refusal(status, &[]), cause, "{status}");
         }
     }
 
     #[test]
     fn the_isdn_cause_speaks_where_the_status_says_little() {
-        assert_eq!(from_refusal(480, Some(17)), EndCause::Busy);
-        assert_eq!(from_refusal(503, Some(1)), EndCause::InvalidNumber);
-        assert_eq!(from_refusal(500, Some(34)), EndCause::TrunkError);
-        assert_eq!(from_refusal(486, Some(1)), EndCause::Busy, "486 says enough");
-        assert_eq!(from_refusal(480, Some(127)), EndCause::NoAnswer, "interworking says nothing");
+        let refused = |status, reason| from_refusal(status, &Reason::parse(reason));
+        assert_eq!(refused(480, "Q.850;cause=17"), EndCause::Busy);
+        assert_eq!(refused(503, "SIP;cause=480, Q.850;cause=1"), EndCause::InvalidNumber);
+        assert_eq!(refused(500, "Q.850;cause=34"), EndCause::TrunkError);
+        assert_eq!(refused(486, "Q.850;cause=1"), EndCause::Busy, "486 says enough");
+        assert_eq!(refused(480, "Q.850;cause=127"), EndCause::NoAnswer, "interworking says nothing");
+        assert_eq!(refused(480, "SIP;cause=486;text=\"Busy\""), EndCause::Busy);
+        assert_eq!(refused(480, "SIP;cause=200"), EndCause::NoAnswer, "no refusal");
+        assert_eq!(refused(480, "SIP;cause=503"), EndCause::NoAnswer, "it says as little");
+        assert_eq!(refused(480, "X;cause=486"), EndCause::NoAnswer);
+    }
+
+    #[test]
+    fn a_bye_tells_who_ended_the_call() {
+        assert!([38, 41, 47, 102].into_iter().all(is_networks));
+        assert!(![16, 17, 19, 31, 127].into_iter().any(is_networks));
     }
 }

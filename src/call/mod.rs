@@ -13,6 +13,7 @@
 //! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
+mod digits;
 mod incoming;
 pub mod state;
 mod talk;
@@ -25,10 +26,13 @@ use std::time::{Duration, Instant};
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
 use crate::sdp::{Direction, Exchange, MediaPolicy, Negotiated, SdpError, SessionOrigin};
-use crate::sip::message::Message;
-use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
+use crate::sip::message::{Message, Uri};
+use crate::sip::reason::Reason;
+use crate::sip::refer::ReferTo;
+use crate::sip::session::{CannotRequest, Failure, Referral, Session, SessionEvent, SessionOutput, Side};
 use crate::sip::{Hop, Transmit};
 
+pub use digits::{DigitSource, Presses};
 pub use state::{AttemptState, EndCause};
 pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
 
@@ -63,6 +67,11 @@ pub enum Output {
     Render(Prompt),
     /// Something that the store and the page want to know.
     Progress(Progress),
+    /// [`Call::transfer`] came to nothing; the call goes on.
+    TransferFailed {
+        /// The status of the refusal: of the transfer itself, or of the call to its target. `None`: nobody said.
+        status: Option<u16>,
+    },
     /// The call is over for all who took part; only its last SIP transactions go on.
     Concluded(Box<Conclusion>),
     /// The last transaction is over too; drop the call.
@@ -178,7 +187,7 @@ impl Call {
             // The customer may have spoken before the network died: what they left is kept, the cause stays honest.
             let cause = if self.talk.heard_anything() { EndCause::Human } else { EndCause::NetworkError };
             self.close(now, cause, None, Some("no RTP arrived from the customer's side".to_owned()));
-            self.session.hang_up(now, None);
+            self.release(now, cause::TEMPORARY_FAILURE);
         } else {
             self.talk.handle_media(now, event);
         }
@@ -196,7 +205,7 @@ impl Call {
         match self.phase {
             Phase::Dialing { .. } => {
                 self.close(now, EndCause::Cancelled, None, None);
-                self.session.cancel(now);
+                self.release(now, cause::NORMAL_CLEARING);
             }
             Phase::Alerting { .. } | Phase::Confirming => {
                 self.close(now, EndCause::Cancelled, None, Some("hung up by us".to_owned()));
@@ -204,11 +213,26 @@ impl Call {
             }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_CLEARING);
             }
             Phase::Closing | Phase::Finished => {}
         }
         self.settle(now);
+    }
+
+    /// Asks the other side to call `target` instead of us: a blind transfer (RFC 3515). When that call is answered, ours is hung
+    /// up; when it fails, [`Output::TransferFailed`] says so and the call goes on as it was, dialplan and all. A transfer that
+    /// the other side asks of us is declined: nobody but the dialplan decides whom we call.
+    ///
+    /// # Errors
+    /// Nobody has answered yet, the call is over, or a transfer is under way.
+    pub fn transfer(&mut self, now: Instant, target: Uri) -> Result<(), CannotRequest> {
+        if !matches!(self.phase, Phase::Talking { .. }) {
+            return Err(CannotRequest);
+        }
+        self.session.refer(now, &ReferTo::new(target))?;
+        self.settle(now);
+        Ok(())
     }
 
     /// Puts the other side on hold with a re-INVITE: it hears us and says nothing (RFC 3264 §8.4). When it holds us too,
@@ -255,7 +279,7 @@ impl Call {
                     ),
                 };
                 self.close(now, cause, None, Some(reason));
-                self.session.cancel(now);
+                self.release(now, cause::NO_ANSWER);
             }
             Phase::Alerting { answer_at } if answer_at <= now => self.pick_up(now),
             Phase::Talking { end_at } if end_at <= now => {
@@ -266,7 +290,7 @@ impl Call {
                     None,
                     Some("the call reached its longest duration".to_owned()),
                 );
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_UNSPECIFIED);
             }
             Phase::Talking { .. } => self.talk.handle_timeout(now),
             _ => {}
@@ -293,7 +317,7 @@ impl Call {
                 self.outputs.push_back(Output::Render(prompt));
             } else if self.talk.wants_hangup() && matches!(self.phase, Phase::Talking { .. }) {
                 self.close(now, EndCause::Human, None, None);
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_CLEARING);
             } else if !self.offer_hold(now) {
                 return;
             }
@@ -315,9 +339,7 @@ impl Call {
             SessionEvent::OfferAnswered { sdp } => self.on_reanswer(sdp.as_deref()),
             SessionEvent::OfferRefused { status } => self.on_offer_refused(status),
             SessionEvent::Failed(failure) => self.on_failed(now, failure),
-            SessionEvent::Ended { by: Side::Remote, .. } => {
-                self.close(now, EndCause::Human, None, Some("the customer hung up".to_owned()));
-            }
+            SessionEvent::Ended { by: Side::Remote, reason } => self.on_bye(now, reason.as_deref()),
             // What we end ourselves is concluded by then; otherwise the other side was lost.
             SessionEvent::Ended { by: Side::Local, reason } => {
                 self.close(now, EndCause::NetworkError, None, reason);
@@ -327,7 +349,16 @@ impl Call {
                 self.outputs.push_back(Output::Finished);
             }
             SessionEvent::Acknowledged { sdp } => self.on_acknowledged(now, sdp.as_deref()),
-            SessionEvent::Trying => {}
+            SessionEvent::Refer { .. } => self.session.decline_refer(now, 603),
+            SessionEvent::Referral(referral) => self.on_referral(now, &referral),
+            SessionEvent::Digit { digit, .. } if matches!(self.phase, Phase::Talking { .. }) => {
+                self.talk.handle_digit(now, DigitSource::Info, digit);
+            }
+            // Nobody in a dialplan reads.
+            SessionEvent::Text(_)
+            | SessionEvent::Digit { .. }
+            | SessionEvent::Trying
+            | SessionEvent::Answer { .. } => {}
         }
     }
 
@@ -352,7 +383,7 @@ impl Call {
                     Some(200),
                     Some(format!("the trunk's SDP answer: {error}")),
                 );
-                self.session.hang_up(now, None);
+                self.release(now, cause::INCOMPATIBLE_DESTINATION);
             }
         }
     }
@@ -384,8 +415,8 @@ impl Call {
     fn on_failed(&mut self, now: Instant, failure: Failure) {
         let (cause, status, reason) = match failure {
             Failure::Status { code, reason_phrase, reason, .. } => {
-                let q850 = reason.as_deref().and_then(q850_cause);
-                (cause::from_refusal(code, q850), Some(code), Some(format!("{code} {reason_phrase}")))
+                let reasons = Reason::parse(reason.as_deref().unwrap_or_default());
+                (cause::from_refusal(code, &reasons), Some(code), Some(format!("{code} {reason_phrase}")))
             }
             Failure::Timeout => {
                 (EndCause::NetworkError, None, Some("the trunk did not answer the INVITE".to_owned()))
@@ -401,6 +432,38 @@ impl Call {
             other => (EndCause::NetworkError, None, Some(other.to_string())),
         };
         self.close(now, cause, status, reason);
+    }
+
+    fn on_referral(&mut self, now: Instant, referral: &Referral) {
+        match referral {
+            Referral::Accepted { reported: false } | Referral::Finished { status: Some(200..300) } => {
+                self.close(now, EndCause::Human, None, Some("transferred".to_owned()));
+                self.release(now, cause::NORMAL_CLEARING);
+            }
+            Referral::Refused(Failure::Status { code, .. }) => self.transfer_failed(Some(*code)),
+            Referral::Refused(_) => self.transfer_failed(None),
+            Referral::Finished { status } => self.transfer_failed(*status),
+            Referral::Accepted { reported: true } | Referral::Progress { .. } => {}
+        }
+    }
+
+    fn transfer_failed(&mut self, status: Option<u16>) {
+        self.outputs.push_back(Output::TransferFailed { status });
+    }
+
+    /// Their BYE. A gateway says in its Reason when it was not the customer who ended the call.
+    fn on_bye(&mut self, now: Instant, reason: Option<&str>) {
+        let isdn = Reason::isdn(&Reason::parse(reason.unwrap_or_default()));
+        let Some(failure) = isdn.filter(|isdn| cause::is_networks(*isdn)) else {
+            return self.close(now, EndCause::Human, None, Some("the customer hung up".to_owned()));
+        };
+        let cause = if self.talk.heard_anything() { EndCause::Human } else { EndCause::NetworkError };
+        self.close(now, cause, None, Some(format!("the network ended the call: Q.850 cause {failure}")));
+    }
+
+    /// Ends the session whatever its state, with an ISDN cause for whoever bills or debugs.
+    fn release(&mut self, now: Instant, isdn: u16) {
+        self.session.hang_up(now, Some(&Reason::q850(isdn).to_string()));
     }
 
     fn wanted_direction(&self) -> Direction {
@@ -464,12 +527,4 @@ impl Call {
         };
         self.outputs.push_back(Output::Concluded(Box::new(conclusion)));
     }
-}
-
-/// The ISDN cause of a Reason field: `Q.850;cause=17;text="busy"` (RFC 3326 §2).
-fn q850_cause(reason: &str) -> Option<u16> {
-    let value =
-        reason.split(',').find(|value| value.trim_start().to_ascii_uppercase().starts_with("Q.850"))?;
-    let cause = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("cause="))?;
-    cause.trim().parse().ok()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::{DigitSource, Presses};
 use crate::audio::tones;
 use crate::dialplan::{Action, Event, Interpreter, Prompt, RecordEnd};
 use crate::media::{Connection, StreamEvent};
@@ -76,6 +77,7 @@ pub struct Talk {
     hangup: bool,
     ended: bool,
     heard: bool,
+    presses: Presses,
     commands: VecDeque<MediaCommand>,
 }
 
@@ -99,6 +101,7 @@ impl Talk {
             hangup: false,
             ended: false,
             heard: false,
+            presses: Presses::default(),
             commands: VecDeque::new(),
         }
     }
@@ -177,7 +180,7 @@ impl Talk {
                 self.awaited = None;
                 self.tell(now, Event::PlayDone);
             }
-            StreamEvent::Digit(digit) => self.tell(now, Event::Digit(digit)),
+            StreamEvent::Digit(digit) => self.handle_digit(now, DigitSource::Rtp, digit),
             StreamEvent::SpeechStarted { .. } => {
                 if let Some(step) = self.record.as_mut().filter(|step| step.since.is_some()) {
                     step.spoke = true;
@@ -190,6 +193,14 @@ impl Talk {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A key was pressed; who sends it both ways has pressed it once.
+    pub(super) fn handle_digit(&mut self, now: Instant, source: DigitSource, digit: char) {
+        self.heard = true;
+        if self.presses.take(now, source, digit) {
+            self.tell(now, Event::Digit(digit));
         }
     }
 

@@ -80,6 +80,7 @@ impl Carrier {
             accept: Accept::All,
             incoming: true,
             registrar: true,
+            messages: false,
             max_sessions: MAX_CALLS,
         };
         let signalling = Signalling::bind(config.listen, endpoint, rand::random()).await?;

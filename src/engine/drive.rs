@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep_until;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Engine;
@@ -113,6 +113,7 @@ impl Drive {
             Output::Media(command) => self.tell_leg(command),
             Output::Render(prompt) => self.render(prompt).await,
             Output::Progress(progress) => self.note(progress).await,
+            Output::TransferFailed { status } => info!(status, "the transfer came to nothing; the call goes on"),
             Output::Concluded(conclusion) => return Step::Concluded(*conclusion),
             Output::Finished => return Step::Finished,
         }

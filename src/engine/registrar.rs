@@ -130,7 +130,7 @@ async fn carry_out(engine: &Engine, trace: &mut TrunkTrace, registration: &mut R
                     registration.handle_unreachable(Instant::now(), hop);
                 }
             }
-            RegistrationOutput::Event(RegistrationEvent::Registered { expires }) => {
+            RegistrationOutput::Event(RegistrationEvent::Registered { expires, .. }) => {
                 engine.metrics.trunks.registered(&trunk, true);
                 info!(trunk, seconds = expires.as_secs(), "registered");
             }

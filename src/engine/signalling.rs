@@ -17,7 +17,10 @@ use super::transport::Transports;
 use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, House, Received};
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Uri, UriError, delta_seconds};
 use crate::sip::session::IncomingCall;
-use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
+use crate::sip::{
+    ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit,
+    Transport,
+};
 
 /// Messages that wait for one session's task. Retransmissions make up for what a full queue drops.
 const INBOX: usize = 32;
@@ -60,6 +63,7 @@ struct Shared {
     endpoint: Endpoint,
     sessions: HashMap<SessionId, mpsc::Sender<Inbound>>,
     registrations: HashMap<RegistrationId, mpsc::Sender<Inbound>>,
+    exchanges: HashMap<ExchangeId, mpsc::Sender<Inbound>>,
 }
 
 impl Signalling {
@@ -71,7 +75,12 @@ impl Signalling {
         let counters = Arc::new(Counters::default());
         let transports = Transports::bind(listen.into(), config.accept.clone(), counters.clone())?;
         let endpoint = Endpoint::new(config, seed);
-        let shared = Shared { endpoint, sessions: HashMap::new(), registrations: HashMap::new() };
+        let shared = Shared {
+            endpoint,
+            sessions: HashMap::new(),
+            registrations: HashMap::new(),
+            exchanges: HashMap::new(),
+        };
         Ok(Arc::new(Self { transports, shared: Mutex::new(shared), counters, counts: SipMetrics::default() }))
     }
 
@@ -158,6 +167,22 @@ impl Signalling {
         let seed = shared.endpoint.register();
         shared.registrations.insert(seed.id, sender);
         (seed, inbox)
+    }
+
+    /// A new request outside of calls and the inbox for its answers.
+    pub fn exchange(&self) -> (ExchangeSeed, mpsc::Receiver<Inbound>) {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let mut shared = self.lock();
+        let seed = shared.endpoint.exchange();
+        shared.exchanges.insert(seed.id, sender);
+        (seed, inbox)
+    }
+
+    /// Forgets an exchange that has its outcome.
+    pub fn release_exchange(&self, id: ExchangeId) {
+        let mut shared = self.lock();
+        shared.exchanges.remove(&id);
+        shared.endpoint.remove_exchange(id);
     }
 
     /// Forgets a session that has finished.
@@ -249,7 +274,10 @@ impl Signalling {
         let mut shared = self.lock();
         match shared.endpoint.handle_message(Instant::now(), source, local, bytes) {
             Received::Session(id, message) => self.deliver(shared.sessions.get(&id), source, *message),
-            Received::Registration(id, message) => self.deliver(shared.registrations.get(&id), source, *message),
+            Received::Registration(id, message) => {
+                self.deliver(shared.registrations.get(&id), source, *message)
+            }
+            Received::Exchange(id, message) => self.deliver(shared.exchanges.get(&id), source, *message),
             Received::Incoming(call) => {
                 let (sender, inbox) = mpsc::channel(INBOX);
                 let id = call.seed.id;

@@ -157,6 +157,7 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
         accept: Accept::From(HashSet::new()),
         incoming: true,
         registrar: false,
+        messages: false,
         // Sessions linger after their call for up to 64*T1, so that late packets are answered.
         max_sessions: (config.limits.max_calls.saturating_mul(2))
             .saturating_add(config.limits.calls_per_second.saturating_mul(64)) as usize,

@@ -11,7 +11,8 @@ use crate::route::Number;
 use crate::sdp::MediaPolicy;
 use crate::sip::{Hop, Transport};
 use crate::sip::auth::Credentials;
-use crate::sip::message::{Address, Header, HeaderName, Uri, UriError};
+use crate::sip::identity::{Identity, Privacy, PrivacyValue};
+use crate::sip::message::{Address, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
@@ -74,23 +75,25 @@ impl Line {
         // `#` is not allowed in a SIP URI as it is (RFC 3261 §25.1).
         let dialled = trunk.dialled(number).replace('#', "%23");
         let target = Uri::parse(&format!("sip:{dialled}@{}", self.host_port()))?;
-        let (from, extra_headers) = self.identity(number)?;
+        let (from, identity) = self.identity(number)?;
         Ok(OutgoingInvite {
             to: Address::new(target.clone()),
             target,
             from,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
+            routes: Vec::new(),
+            identity,
             local,
             credentials: self.credentials(),
             sdp_offer,
-            extra_headers,
+            extra_headers: Vec::new(),
             timing: Timing::default(),
         })
     }
 
-    /// From, and the fields about who is calling, by the trunk's caller-ID rules.
-    fn identity(&self, callee: &Number) -> Result<(Address, Vec<Header>), UriError> {
+    /// Who is calling, by the trunk's caller-ID rules.
+    fn identity(&self, callee: &Number) -> Result<(Address, Identity), UriError> {
         let (trunk, caller) = (&self.trunk, &self.trunk.caller);
         let shown = caller.number_for(callee).format_for(trunk.number_format, trunk.country);
         let named = |uri| match &caller.display_name {
@@ -98,17 +101,13 @@ impl Line {
             None => Address::new(uri),
         };
         let ours = named(Uri::parse(&format!("sip:{shown}@{}", uri_host(trunk.domain())))?);
-        let mut fields = Vec::new();
-        if caller.asserted_identity {
-            fields.push(Header::new(HeaderName::PAssertedIdentity, &ours.to_string()));
-        }
-        if !caller.anonymous {
-            return Ok((ours, fields));
-        }
-        fields.push(Header::new(HeaderName::Privacy, "id"));
-        // RFC 3323 §4.1.1.3.
-        let nobody = Uri::parse("sip:anonymous@anonymous.invalid")?;
-        Ok((Address::new(nobody).with_display("Anonymous"), fields))
+        let identity = Identity {
+            asserted: caller.asserted_identity.then(|| ours.clone()).into_iter().collect(),
+            preferred: None,
+            privacy: if caller.anonymous { Privacy::new(&[PrivacyValue::Id]) } else { Privacy::default() },
+            anonymous: caller.anonymous,
+        };
+        Ok((ours, identity))
     }
 
     /// The REGISTER that keeps us known to the trunk; `None` unless it is configured.
@@ -123,6 +122,7 @@ impl Line {
             address: Uri::parse(&format!("sip:{user}@{domain}"))?,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
+            routes: Vec::new(),
             local,
             credentials: self.credentials(),
             expires: register.expires,

@@ -121,7 +121,7 @@ impl Dialog {
     }
 
     fn request_numbered(&self, method: Method, number: u32, branch: &str) -> Message {
-        let (uri, routes) = self.route();
+        let (uri, routes) = first_route(self.target.clone(), self.routes.clone());
         let mut request = Message::request(method.clone(), uri);
         request.push(HeaderName::Via, &via(self.destination().transport, self.local_addr, branch));
         routes.iter().for_each(|route| request.push(HeaderName::Route, route));
@@ -131,20 +131,6 @@ impl Dialog {
         request.push(HeaderName::CallId, &self.call_id);
         request.push(HeaderName::CSeq, &format!("{number} {method}"));
         request
-    }
-
-    /// The Request-URI and Route values; a first route without `lr` is a strict router and takes the Request-URI's place
-    /// (RFC 3261 §12.2.1.1).
-    fn route(&self) -> (Uri, Vec<String>) {
-        let first = self.routes.first().and_then(|route| NameAddr::parse(route)?.to_uri().ok());
-        match first {
-            Some(strict) if strict.params().get("lr").is_none() => {
-                let mut routes: Vec<String> = self.routes.iter().skip(1).cloned().collect();
-                routes.push(format!("<{}>", self.target));
-                (strict, routes)
-            }
-            _ => (self.target.clone(), self.routes.clone()),
-        }
     }
 
     /// Where requests go: towards the nearest route or the target ([`Hop::towards`]); a name has been resolved before, so
@@ -159,6 +145,20 @@ impl Dialog {
 impl fmt::Debug for Dialog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dialog({} with {:?}, {} routes)", self.call_id, self.target, self.routes.len())
+    }
+}
+
+/// The Request-URI and Route values of a request to `target` by way of `routes`: a first route without `lr` is a strict router
+/// and takes the Request-URI's place (RFC 3261 §12.2.1.1).
+pub(super) fn first_route(target: Uri, mut routes: Vec<String>) -> (Uri, Vec<String>) {
+    let first = routes.first().and_then(|route| NameAddr::parse(route)?.to_uri().ok());
+    match first {
+        Some(strict) if strict.params().get("lr").is_none() => {
+            routes.remove(0);
+            routes.push(format!("<{target}>"));
+            (strict, routes)
+        }
+        _ => (target, routes),
     }
 }
 

@@ -25,7 +25,9 @@ use self::replies::Replies;
 use super::message::{Defect, Header, HeaderName, Malformed, Message, Method};
 use super::session::IncomingCall;
 use super::transaction::ServerKey;
-use super::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token};
+use super::{
+    ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token,
+};
 
 /// Whose first messages are looked at. Messages of a call that stands are taken from anywhere: they name its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct EndpointConfig {
     pub incoming: bool,
     /// Whether REGISTER is handed up as [`Received::Request`]; otherwise it gets 405.
     pub registrar: bool,
+    /// Whether MESSAGE is handed up as [`Received::Request`], plain text of at most 1300 bytes; otherwise it gets 405.
+    pub messages: bool,
     /// The most sessions at once; further INVITEs get 503.
     pub max_sessions: usize,
 }
@@ -76,9 +80,11 @@ pub enum Received {
     Session(SessionId, Box<Message>),
     /// For a registration.
     Registration(RegistrationId, Box<Message>),
+    /// For an exchange.
+    Exchange(ExchangeId, Box<Message>),
     /// A new call: make a session of it, or forget it with [`Endpoint::remove`].
     Incoming(Box<IncomingCall>),
-    /// A request outside of calls for whoever asked for it (a registrar). Answer with [`Endpoint::respond`].
+    /// A request outside of calls for whoever asked for it (REGISTER, MESSAGE). Answer with [`Endpoint::respond`].
     Request(Box<Message>),
     /// Answered at once: send this.
     Reply(Transmit),
@@ -123,6 +129,7 @@ pub struct Endpoint {
     /// How many sessions and registrations have a Call-ID: what strangers send is read only if they know one.
     call_ids: HashMap<String, u32>,
     door: Door,
+    exchanges: HashMap<(String, String), ExchangeId>,
     replies: Replies,
 }
 
@@ -146,6 +153,7 @@ impl Endpoint {
             registrations: HashMap::new(),
             call_ids: HashMap::new(),
             door: Door::default(),
+            exchanges: HashMap::new(),
             replies: Replies::default(),
         }
     }
@@ -205,6 +213,18 @@ impl Endpoint {
         RegistrationSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
     }
 
+    /// Names a request outside of calls; its answers are routed to the name from now on.
+    pub fn exchange(&mut self) -> ExchangeSeed {
+        let call_id = format!("{}{}", token(&mut self.rng), token(&mut self.rng));
+        let local_tag = token(&mut self.rng);
+        self.next_id += 1;
+        let id = ExchangeId(self.next_id);
+        self.count_call_id(&call_id);
+        self.exchanges.insert((call_id.clone(), local_tag.clone()), id);
+        let user_agent = self.config.user_agent.clone();
+        ExchangeSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
+    }
+
     /// Forgets a session.
     pub fn remove(&mut self, id: SessionId) {
         let Some(keys) = self.sessions.remove(&id) else { return };
@@ -219,6 +239,12 @@ impl Endpoint {
     /// Forgets a registration.
     pub fn remove_registration(&mut self, id: RegistrationId) {
         let gone: Vec<_> = self.registrations.extract_if(|_, known| *known == id).collect();
+        gone.iter().for_each(|((call_id, _), _)| self.forget_call_id(call_id));
+    }
+
+    /// Forgets an exchange.
+    pub fn remove_exchange(&mut self, id: ExchangeId) {
+        let gone: Vec<_> = self.exchanges.extract_if(|_, known| *known == id).collect();
         gone.iter().for_each(|((call_id, _), _)| self.forget_call_id(call_id));
     }
 
@@ -293,7 +319,9 @@ impl Endpoint {
 
     fn route_response(&self, source: Hop, response: Message) -> Received {
         let key = (response.call_id().into_owned(), response.from_tag().unwrap_or_default());
-        let known = self.dialogs.contains_key(&key) || self.registrations.contains_key(&key);
+        let known = self.dialogs.contains_key(&key)
+            || self.registrations.contains_key(&key)
+            || self.exchanges.contains_key(&key);
         if !known {
             let stranger = !self.is_known(source);
             let reason = if stranger { DropReason::UnknownSource } else { DropReason::UnmatchedResponse };
@@ -302,10 +330,15 @@ impl Endpoint {
         if response.list(HeaderName::Via).len() > 1 {
             return Received::Dropped(DropReason::ForeignVia);
         }
-        match (self.dialogs.get(&key), self.registrations.get(&key)) {
-            (Some(id), _) => Received::Session(*id, Box::new(response)),
-            (None, Some(id)) => Received::Registration(*id, Box::new(response)),
-            (None, None) => Received::Dropped(DropReason::UnmatchedResponse),
+        let response = Box::new(response);
+        if let Some(id) = self.dialogs.get(&key) {
+            Received::Session(*id, response)
+        } else if let Some(id) = self.registrations.get(&key) {
+            Received::Registration(*id, response)
+        } else if let Some(id) = self.exchanges.get(&key) {
+            Received::Exchange(*id, response)
+        } else {
+            Received::Dropped(DropReason::UnmatchedResponse)
         }
     }
 
@@ -338,10 +371,10 @@ impl Endpoint {
                 Received::Reply(self.respond(now, source, &request, status, &headers))
             }
             Judgement::HandUp => Received::Request(Box::new(request)),
-            Judgement::Call => {
+            Judgement::Call(replaces) => {
                 let origin = origin(&request);
                 let seed = self.mint(origin.0.clone(), Some((ServerKey::of(&request), origin)));
-                Received::Incoming(Box::new(IncomingCall { seed, request, source, local }))
+                Received::Incoming(Box::new(IncomingCall { seed, request, source, local, replaces }))
             }
         }
     }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::auth::{Credentials, DigestClient};
-use super::dialog::via;
+use super::dialog::{first_route, via};
 use super::hop::{Hop, Transport};
 use super::hops::Hops;
 use super::message::{HeaderName, Message, Method, NameAddr, Uri, delta_seconds, lex};
@@ -22,6 +22,8 @@ const BACK_OFF: Duration = Duration::from_secs(30);
 const BACK_OFF_LIMIT: Duration = Duration::from_secs(1800);
 /// The most requests for one attempt: the first, and one for each challenge or 423.
 const MAX_REQUESTS: u8 = 6;
+/// The most Service-Route values that are kept.
+const MAX_ROUTES: usize = 16;
 /// The longest life that a registrar may impose by 423, in seconds.
 const MAX_EXPIRES: u32 = 7 * 86_400;
 
@@ -36,6 +38,8 @@ pub struct RegistrationConfig {
     pub contact: Uri,
     /// Where requests are sent: each in turn until one answers (RFC 3263 §4.3). Not empty.
     pub hops: Vec<Hop>,
+    /// Route values, the nearest first: an outbound proxy.
+    pub routes: Vec<String>,
     /// Our address as the registrar sees it, for Via.
     pub local: SocketAddr,
     /// For 401 and 407.
@@ -62,6 +66,9 @@ pub enum RegistrationEvent {
     Registered {
         /// Its life.
         expires: Duration,
+        /// The Route of our requests from now on, the nearest first (RFC 3608 §6.1): give it to outgoing calls. Each
+        /// registration replaces it, by nothing too.
+        service_route: Vec<String>,
     },
     /// An attempt failed; the next follows by itself.
     Refused {
@@ -204,8 +211,10 @@ impl Registration {
         self.cseq += 1;
         self.requests += 1;
         let config = &self.config;
-        let mut request = Message::request(Method::Register, config.registrar.clone());
+        let (uri, routes) = first_route(config.registrar.clone(), config.routes.clone());
+        let mut request = Message::request(Method::Register, uri);
         request.push(HeaderName::Via, &via(Transport::Udp, config.local, &branch(&mut self.rng)));
+        routes.iter().for_each(|route| request.push(HeaderName::Route, route));
         request.push(HeaderName::MaxForwards, "70");
         request.push(HeaderName::From, &format!("<{}>;tag={}", config.address, self.seed.local_tag));
         request.push(HeaderName::To, &format!("<{}>", config.address));
@@ -217,6 +226,8 @@ impl Registration {
             request.push(HeaderName::UserAgent, &self.seed.user_agent);
         }
         request.push(HeaderName::Allow, super::ALLOW);
+        // A proxy may put itself on the way of calls to us (RFC 3327 §5.1).
+        request.push(HeaderName::Supported, "path");
         request.set_body(None);
         self.auth.authorize(&mut request, &mut self.rng);
         let Some(hops) = &self.hops else { return self.failed(now, Failure::Unreachable) };
@@ -259,7 +270,9 @@ impl Registration {
         self.failures = 0;
         self.auth.accepted();
         let expires = Duration::from_secs(u64::from(self.granted(response).clamp(1, MAX_EXPIRES)));
-        self.tell(RegistrationEvent::Registered { expires });
+        let mut service_route = response.list(HeaderName::ServiceRoute);
+        service_route.truncate(MAX_ROUTES);
+        self.tell(RegistrationEvent::Registered { expires, service_route });
         if self.leaving {
             return self.attempt(now);
         }

@@ -14,7 +14,9 @@ use callahead::pii::Secret;
 use callahead::sdp::{self, Codec, Direction, MediaPolicy, SessionOrigin};
 use callahead::sip::auth::{Algorithm, Challenger, Credentials, Verdict};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, Header, HeaderName, Uri};
+use callahead::sip::refer::ReferTo;
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
 use callahead::sip::{Hop, SessionId, Transmit};
@@ -30,6 +32,10 @@ pub enum Act {
     PickUpWithout(&'static str),
     Reject(u16, Option<&'static str>),
     HangUp,
+    /// A key, told in an INFO.
+    Tell(char),
+    /// It wants us to call somebody else.
+    Refer,
     /// A re-INVITE with this direction, such as `sendonly`.
     Reoffer(&'static str),
     /// A re-INVITE that asks for an offer.
@@ -42,6 +48,7 @@ pub enum Act {
     LineDead,
     // At ours.
     WeHangUp,
+    WeTransfer,
     Hold,
     Resume,
 }
@@ -62,6 +69,8 @@ pub struct Script {
     pub limits: Option<(u64, u64)>,
     /// What cannot be rendered when asked for in the call.
     pub mute: bool,
+    /// How the call ends that a transfer makes the phone place; `None`: it places none.
+    pub transfer: Option<u16>,
 }
 
 /// How bad the link is.
@@ -95,6 +104,9 @@ pub struct Stage {
     pub conclusions: Vec<(Instant, Conclusion)>,
     pub finished: usize,
     pub rendered: Vec<Prompt>,
+    /// Whether each transfer could be asked for, and why those failed that could.
+    pub transfers: Vec<bool>,
+    pub transfers_failed: Vec<Option<u16>>,
     pub answered_at: Option<Instant>,
     /// The answers to the phone's re-INVITEs.
     pub reanswers: Vec<String>,
@@ -127,6 +139,7 @@ fn endpoint(incoming: bool, seed: u64) -> Endpoint {
         accept: Accept::All,
         incoming,
         registrar: false,
+        messages: false,
         max_sessions: 100,
     };
     Endpoint::new(config, seed)
@@ -173,6 +186,8 @@ impl Stage {
             to: Address::new(uri("+12025550101", theirs)),
             contact: uri("depot", ours),
             hops: vec![Hop::udp(theirs)],
+            routes: Vec::new(),
+            identity: Identity::default(),
             local: ours,
             credentials: script
                 .passwords
@@ -197,6 +212,8 @@ impl Stage {
             conclusions: Vec::new(),
             finished: 0,
             rendered: Vec::new(),
+            transfers: Vec::new(),
+            transfers_failed: Vec::new(),
             answered_at: None,
             reanswers: Vec::new(),
             phone: Vec::new(),
@@ -341,6 +358,12 @@ impl Stage {
             Due::Act(Act::LineDead) => {
                 StreamEvent::RtpTimeout { silent: Duration::from_secs(20), heard_before: false }
             }
+            Due::Act(Act::WeTransfer) => {
+                let target = Uri::parse("sip:driver@192.0.2.9").unwrap();
+                let taken = self.call.as_mut().map(|call| call.transfer(now, target));
+                self.transfers.push(taken.is_some_and(|taken| taken.is_ok()));
+                return self.drain_call();
+            }
             Due::Act(Act::WeHangUp) => {
                 if let Some(call) = self.call.as_mut() {
                     call.hang_up(now);
@@ -385,6 +408,13 @@ impl Stage {
                     session.reject(now, status, &fields);
                 }
                 Act::HangUp => session.hang_up(now, None),
+                Act::Refer => {
+                    let target = Uri::parse("sip:premium@192.0.2.66").unwrap();
+                    session.refer(now, &ReferTo::new(target)).unwrap();
+                }
+                Act::Tell(key) => {
+                    session.send_digit(now, key, Duration::from_millis(100)).unwrap();
+                }
                 Act::Reoffer(direction) => {
                     let sdp = format!(
                         "v=0\r\no=- 9 2 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 30002 RTP/AVP 0\r\na={direction}\r\n"
@@ -414,6 +444,17 @@ impl Stage {
     fn at_the_phones_session(&mut self, id: SessionId, event: SessionEvent) {
         let (now, origin) = (self.now, SessionOrigin { id: 9, version: 2 });
         let offer = match &event {
+            SessionEvent::Refer { .. } => {
+                let session = self.sessions.get_mut(&id).unwrap();
+                match self.script.transfer {
+                    Some(status) => {
+                        session.accept_refer(now);
+                        session.report_refer(now, status);
+                    }
+                    None => session.decline_refer(now, 603),
+                }
+                return self.phone.push(event);
+            }
             SessionEvent::Offer { sdp: Some(offer) } => offer.clone(),
             SessionEvent::OfferAnswered { sdp: Some(answer) } => {
                 self.reanswers.push(String::from_utf8(answer.clone()).unwrap());
@@ -441,6 +482,7 @@ impl Stage {
                 Output::Transmit(transmit) => self.fly(OURS.parse().unwrap(), transmit),
                 Output::Media(command) => self.media(command),
                 Output::Render(prompt) => self.render(prompt),
+                Output::TransferFailed { status } => self.transfers_failed.push(status),
                 Output::Progress(progress) => {
                     self.steps.push(progress);
                     if progress == Progress::Answered {

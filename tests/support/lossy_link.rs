@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use callahead::pii::Secret;
 use callahead::sip::auth::{Challenger, Credentials, Verdict};
 use callahead::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Address, Uri};
 use callahead::sip::session::{IncomingCall, OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
@@ -69,6 +70,7 @@ impl Party {
             accept: Accept::All,
             incoming: true,
             registrar: false,
+            messages: false,
             max_sessions: 100,
         };
         Self {
@@ -152,6 +154,8 @@ impl Link {
             to: Address::new(uri("bob", callee)),
             contact: uri("ada", caller),
             hops: self.detours.iter().copied().chain([Hop::new(self.transport, callee)]).collect(),
+            routes: Vec::new(),
+            identity: Identity::default(),
             local: caller,
             credentials: password.map(credentials),
             sdp_offer: b"offer".to_vec(),
@@ -238,7 +242,9 @@ impl Link {
             }
             Received::Incoming(call) => self.incoming(at, *call),
             Received::Reply(reply) => self.fly(local, reply),
-            Received::Registration(..) | Received::Request(_) => panic!("nobody registers here"),
+            Received::Registration(..) | Received::Exchange(..) | Received::Request(_) => {
+                panic!("nobody registers here")
+            }
             Received::Dropped(_) => {}
         }
     }

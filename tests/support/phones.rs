@@ -34,6 +34,7 @@ pub fn endpoint(max_sessions: usize) -> EndpointConfig {
         accept: Accept::All,
         incoming: true,
         registrar: false,
+        messages: false,
         max_sessions,
     }
 }
@@ -82,6 +83,8 @@ pub async fn place_call(signalling: Arc<Signalling>, target: SocketAddr, hold: D
         to: Address::new(uri(format!("sip:service@{target}"))),
         contact: uri(format!("sip:phone@{local}")),
         hops: vec![Hop::udp(target)],
+        routes: Vec::new(),
+        identity: Default::default(),
         local,
         credentials: None,
         sdp_offer: offer,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use callahead::engine::signalling::{Inbound, Listen, Signalling, Unclaimed};
 use callahead::sip::endpoint::{Accept, EndpointConfig};
 use callahead::sip::framing::{Framer, Piece};
+use callahead::sip::identity::Identity;
 use callahead::sip::message::{Message, Method, Uri};
 use callahead::sip::session::{OutgoingInvite, Session, SessionEvent, SessionOutput};
 use callahead::sip::transaction::Timing;
@@ -41,6 +42,7 @@ pub async fn start(listen: impl Into<Listen>, accept: Accept) -> Running {
         accept,
         incoming: true,
         registrar: true,
+        messages: false,
         max_sessions: 100,
     };
     let signalling = Signalling::bind(listen, config, 7).await.unwrap();
@@ -174,6 +176,8 @@ impl<'s> Caller<'s> {
             credentials: None,
             sdp_offer: b"offer".to_vec(),
             extra_headers: Vec::new(),
+            identity: Identity::default(),
+            routes: Vec::new(),
             timing: Timing::default(),
         };
         let session = Session::invite(Instant::now(), seed, invite);

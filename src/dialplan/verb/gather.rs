@@ -272,7 +272,8 @@ pub(super) const REFERENCE: Reference = Reference {
         ],
     ],
     notes: "The step's `say` or `play` is the question and is repeated with each attempt. Keys pressed before the question \
-            answer it at once. `speech` is not supported yet.",
+            answer it at once. A key counts once, whether it comes as a telephone-event in RTP, as a SIP INFO, or both ways. \
+            `speech` is not supported yet.",
     example: r##"
 [step.ask]
 say    = "Press 1 if you will be home, or 2 if not."

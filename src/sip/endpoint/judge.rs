@@ -2,16 +2,17 @@
 
 use super::{Endpoint, origin};
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Scheme};
-use crate::sip::session::{too_brief, unsupported};
-use crate::sip::{ALLOW, SUPPORTED};
+use crate::sip::refer::{BadReplaces, Replaces};
+use crate::sip::session::{TEXT, judge_text, too_brief, unsupported};
+use crate::sip::{ALLOW, SUPPORTED, SessionId};
 
 pub(super) enum Judgement {
     /// This status with these fields.
     Answer(u16, Vec<Header>),
     /// For the registrar.
     HandUp,
-    /// A new call.
-    Call,
+    /// A new call, and the session whose place it takes.
+    Call(Option<(SessionId, Replaces)>),
 }
 
 impl Endpoint {
@@ -20,14 +21,18 @@ impl Endpoint {
         let with = |status, name, value: &str| Judgement::Answer(status, vec![Header::new(name, value)]);
         if in_dialog
             || matches!(method, Method::Bye | Method::Cancel | Method::Info | Method::Prack | Method::Update)
+            || *method == Method::Notify
         {
             return plain(481);
         }
         match method {
             Method::Invite | Method::Options => {}
             Method::Register if self.config.registrar || self.door.is_open() => {}
-            Method::Other(_) => return with(501, HeaderName::Allow, ALLOW),
-            _ => return with(405, HeaderName::Allow, ALLOW),
+            Method::Message if self.config.messages => {}
+            // A call may be sent on by who is in it, and by nobody else.
+            Method::Refer => return plain(403),
+            Method::Other(_) => return with(501, HeaderName::Allow, &self.allow()),
+            _ => return with(405, HeaderName::Allow, &self.allow()),
         }
         if request.uri().is_none_or(|uri| uri.scheme() == Scheme::Other) {
             return plain(416);
@@ -40,7 +45,11 @@ impl Endpoint {
         }
         match method {
             Method::Register => judge_register(request),
-            Method::Options => Judgement::Answer(200, capabilities()),
+            Method::Options => Judgement::Answer(200, self.capabilities()),
+            Method::Message => match judge_text(request) {
+                (200, _) => Judgement::HandUp,
+                (status, header) => Judgement::Answer(status, header.into_iter().collect()),
+            },
             _ => self.judge_invite(request),
         }
     }
@@ -66,7 +75,39 @@ impl Endpoint {
         if self.sessions.len() >= self.config.max_sessions {
             return Judgement::Answer(503, vec![Header::new(HeaderName::RetryAfter, "10")]);
         }
-        Judgement::Call
+        match Replaces::of(request) {
+            Err(BadReplaces) => Judgement::Answer(400, Vec::new()),
+            Ok(None) => Judgement::Call(None),
+            Ok(Some(replaces)) => {
+                let named = (replaces.call_id.clone(), replaces.to_tag.clone());
+                match self.dialogs.get(&named) {
+                    Some(id) => Judgement::Call(Some((*id, replaces))),
+                    None => Judgement::Answer(481, Vec::new()),
+                }
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    /// The methods that are taken here.
+    fn allow(&self) -> String {
+        let mut methods: Vec<&str> = ALLOW.split(", ").collect();
+        methods.retain(|method| *method != "MESSAGE" || self.config.messages);
+        if self.config.registrar {
+            methods.push("REGISTER");
+        }
+        methods.join(", ")
+    }
+
+    /// RFC 3261 §11.2.
+    fn capabilities(&self) -> Vec<Header> {
+        let text = if self.config.messages { format!(", {TEXT}") } else { String::new() };
+        vec![
+            Header::new(HeaderName::Allow, &self.allow()),
+            Header::new(HeaderName::Accept, &format!("application/sdp{text}")),
+            Header::new(HeaderName::Supported, SUPPORTED),
+        ]
     }
 }
 
@@ -91,14 +132,4 @@ fn readable(request: &Message) -> bool {
     let kind = request.header(HeaderName::ContentType).unwrap_or_default().to_ascii_lowercase();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     !encoded && (essence == "application/sdp" || essence.starts_with("multipart/"))
-}
-
-/// RFC 3261 §11.2.
-fn capabilities() -> Vec<Header> {
-    let fields = [
-        (HeaderName::Allow, ALLOW),
-        (HeaderName::Accept, "application/sdp"),
-        (HeaderName::Supported, SUPPORTED),
-    ];
-    fields.into_iter().map(|(name, value)| Header::new(name, value)).collect()
 }

@@ -30,6 +30,7 @@ pub use multipart::Part;
 pub use parse::{Defect, MAX_HEADERS, MAX_MESSAGE, Malformed};
 pub use status::reason_phrase;
 pub use tel::Tel;
+pub(crate) use uri::percent_decode;
 pub use uri::{Scheme, Uri, UriError, ip_literal};
 
 /// The first line of a message.

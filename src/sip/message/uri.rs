@@ -250,7 +250,8 @@ pub fn ip_literal(host: &str) -> Option<IpAddr> {
     }
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
+/// Decodes `%` escapes; what is no escape stays.
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

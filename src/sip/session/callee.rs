@@ -44,7 +44,7 @@ impl UnackedAnswer {
 impl Session {
     /// Takes an incoming call and sends 100. `contact` is ours, where in-dialog requests reach us.
     pub fn incoming(now: Instant, call: IncomingCall, contact: Uri, timing: Timing) -> Self {
-        let IncomingCall { seed, request, source, local } = call;
+        let IncomingCall { seed, request, source, local, .. } = call;
         let mut session = Self::new(seed, local, contact, timing, DigestClient::new(None), Phase::Ringing);
         session.take_allow(&request);
         session.dialog = Dialog::of_callee(&request, &session.seed.local_tag, source, local);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Failure, OutgoingInvite, Phase, Session, SessionEvent, refusal};
 use crate::sip::auth::DigestClient;
-use crate::sip::dialog::{Dialog, via};
+use crate::sip::dialog::{Dialog, first_route, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
@@ -23,7 +23,11 @@ pub(super) struct Calling {
     hops: Hops,
     challenges: usize,
     cancel: Cancel,
+    /// The Reason of the CANCEL, or of the BYE when the answer crosses it.
+    reason: Option<String>,
     trying_told: bool,
+    /// The tags under which it rings.
+    tags: Vec<String>,
     /// The last SDP of a provisional response, with the callee's tag.
     early: Option<(String, Vec<u8>)>,
 }
@@ -88,10 +92,15 @@ impl Session {
     }
 
     fn first_invite(&mut self, invite: OutgoingInvite) -> Message {
-        let mut request = Message::request(Method::Invite, invite.target);
+        let (uri, routes) = first_route(invite.target, invite.routes);
+        let mut request = Message::request(Method::Invite, uri);
         request.push(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
+        routes.iter().for_each(|route| request.push(HeaderName::Route, route));
         request.push(HeaderName::MaxForwards, "70");
-        request.push(HeaderName::From, &format!("{};tag={}", invite.from, self.seed.local_tag));
+        request.push(
+            HeaderName::From,
+            &format!("{};tag={}", invite.identity.from_field(&invite.from), self.seed.local_tag),
+        );
         request.push(HeaderName::To, &invite.to.to_string());
         request.push(HeaderName::CallId, &self.seed.call_id);
         request.push(HeaderName::CSeq, "1 INVITE");
@@ -103,6 +112,7 @@ impl Session {
         request.push(HeaderName::Supported, SUPPORTED);
         self.push_refresh(&mut request);
         request.push(HeaderName::Accept, "application/sdp");
+        invite.identity.headers().into_iter().for_each(|header| request.push_header(header));
         invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
         request.set_body(Some(("application/sdp", &invite.sdp_offer)));
         request
@@ -126,7 +136,9 @@ impl Session {
                 hops,
                 challenges,
                 cancel: Cancel::No,
+                reason: None,
                 trying_told: false,
+                tags: Vec::new(),
                 early: None,
             },
         });
@@ -136,11 +148,17 @@ impl Session {
     /// Gives up before the answer. When the answer crosses the CANCEL, it is acknowledged and hung up. Without effect on a
     /// call that is answered (then use [`Self::hang_up`]) or over.
     pub fn cancel(&mut self, now: Instant) {
+        self.cancel_because(now, None);
+    }
+
+    /// [`Self::cancel`] with the value of a Reason field (RFC 3326).
+    pub(super) fn cancel_because(&mut self, now: Instant, reason: Option<&str>) {
         if self.phase == Phase::Inviting
             && let Some(calling) = &mut self.calling
             && calling.cancel == Cancel::No
         {
             calling.cancel = Cancel::Wanted;
+            calling.reason = reason.map(str::to_owned);
             self.send_cancel(now);
         }
     }
@@ -150,9 +168,18 @@ impl Session {
         let Some(calling) = &mut self.calling else { return };
         if calling.cancel == Cancel::Wanted && calling.transaction.is_proceeding() {
             calling.cancel = Cancel::Sent(limit);
-            let (cancel, destination) = (calling.transaction.cancel(), calling.transaction.destination());
+            let (mut cancel, destination) = (calling.transaction.cancel(), calling.transaction.destination());
+            if let Some(reason) = &calling.reason {
+                cancel.push(HeaderName::Reason, reason);
+            }
             self.start_request(now, cancel, destination);
         }
+    }
+
+    /// Whether the callee with that tag rings, and we have not given up.
+    pub(super) fn rings_at(&self, tag: &str) -> bool {
+        let calling = self.calling.as_ref().filter(|calling| calling.cancel == Cancel::No);
+        calling.is_some_and(|calling| calling.tags.iter().any(|known| known == tag))
     }
 
     pub(super) fn handle_invite_response(&mut self, now: Instant, response: &Message) {
@@ -200,7 +227,11 @@ impl Session {
             }
             return;
         }
-        let early = response.sdp().map(|sdp| (response.to_tag().unwrap_or_default(), sdp.to_vec()));
+        let tag = response.to_tag().unwrap_or_default();
+        if calling.tags.len() < MAX_FORKS && !tag.is_empty() && !calling.tags.contains(&tag) {
+            calling.tags.push(tag.clone());
+        }
+        let early = response.sdp().map(|sdp| (tag, sdp.to_vec()));
         let fresh = early.filter(|early| calling.early.as_ref() != Some(early));
         if let Some(early) = &fresh {
             calling.early = Some(early.clone());
@@ -231,7 +262,7 @@ impl Session {
         let ack = Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
         let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
         let newer = self.reliable.redescription(&tag).map(<[u8]>::to_vec);
-        let cancelled = calling.cancel != Cancel::No;
+        let (cancelled, reason) = (calling.cancel != Cancel::No, calling.reason.clone());
         let offer = invite.sdp().map(<[u8]>::to_vec);
         let number = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
         self.keep_ack(tag, number, ack.clone());
@@ -249,7 +280,7 @@ impl Session {
             return;
         }
         // A fork, a hop that was given up, or the answer crossed our CANCEL.
-        self.send_bye(now, dialog, None);
+        self.send_bye(now, dialog, reason.as_deref());
         if current {
             self.fail_if_inviting(Failure::Cancelled);
         }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use super::{Referral, RequestId};
 use crate::sip::Transmit;
+use crate::sip::body::Body;
+use crate::sip::exchange::Outcome;
+use crate::sip::message::Uri;
+use crate::sip::refer::Replaces;
 
 /// One thing that a session wants done or known. Drain them with [`super::Session::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,34 @@ pub enum SessionEvent {
     Acknowledged {
         /// The answer, when our 2xx held an offer.
         sdp: Option<Vec<u8>>,
+    },
+    /// A key was pressed, told in an INFO.
+    Digit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// How long it was held, as the other side says: at most 10 s.
+        duration: Duration,
+    },
+    /// The other party wrote something: plain text, at most 1300 bytes.
+    Text(Body),
+    /// The other party asks us to call somebody. Reply with `accept_refer` or `decline_refer`; after a quarter of a minute
+    /// without either it is declined.
+    Refer {
+        /// Whom.
+        target: Uri,
+        /// The target's call that ours shall take the place of.
+        replaces: Option<Replaces>,
+        /// Who asks, by their own word (RFC 3892).
+        referred_by: Option<Uri>,
+    },
+    /// How the transfer goes that we asked for.
+    Referral(Referral),
+    /// What came of our [`super::Session::request`]. Also comes when the call ends first.
+    Answer {
+        /// Which one.
+        request: RequestId,
+        /// The final response, or why there is none.
+        outcome: Outcome,
     },
     /// The call was never set up.
     Failed(Failure),

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, unsupported};
+use super::{Failure, MAX_TRANSACTIONS, Phase, Session, Side, info, judge_text, unsupported};
 use crate::sip::dialog::{Dialog, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{Header, HeaderName, Message, Method};
 use crate::sip::transaction::{ClientNonInvite, Fired, ServerKey, ServerNonInvite};
-use crate::sip::{Hop, Transport, branch};
+use crate::sip::{ACCEPT, Hop, Transport, branch};
 
 /// A CANCEL or BYE of ours.
 #[derive(Debug)]
@@ -144,11 +144,12 @@ impl Session {
         if known {
             return self.serve(now, source, request, 200, &[]);
         }
-        if self.is_asked(request) {
+        if self.transfers.waits_for(&key) || self.is_asked(request) {
             return;
         }
         let (status, header) = self.judge(method, request);
         match method {
+            Method::Refer if status == 202 => return self.take_refer(now, source, request),
             Method::Update if status == 200 => return self.take_update(now, source, request),
             Method::Prack if status == 200 => return self.take_prack(now, source, request),
             _ => {}
@@ -156,6 +157,12 @@ impl Session {
         self.serve(now, source, request, status, header.as_slice());
         if *method == Method::Bye && status == 200 {
             self.take_bye(now, request);
+        }
+        match method {
+            Method::Info if status == 200 => self.take_info(request),
+            Method::Notify if status == 200 => self.take_notify(now, request),
+            Method::Message if status == 200 => self.take_text(request),
+            _ => {}
         }
     }
 
@@ -176,7 +183,12 @@ impl Session {
             return (420, Some(Header::new(HeaderName::Unsupported, &names)));
         }
         match method {
-            Method::Bye | Method::Options | Method::Info | Method::Update | Method::Prack => (200, None),
+            Method::Bye | Method::Update | Method::Prack => (200, None),
+            Method::Options => (200, Some(Header::new(HeaderName::Accept, ACCEPT))),
+            Method::Info => info::judge(request),
+            Method::Refer => (self.judge_refer(request), None),
+            Method::Notify => self.judge_notify(request),
+            Method::Message => judge_text(request),
             Method::Other(_) => (501, None),
             _ => (405, None),
         }

@@ -23,10 +23,14 @@ mod callee;
 mod caller;
 mod event;
 mod in_dialog;
+mod info;
 mod offers;
 mod refresh;
 mod reinvite;
 mod reliable;
+mod requests;
+mod text;
+mod transfer;
 mod update;
 
 use std::collections::VecDeque;
@@ -39,6 +43,9 @@ use rand::rngs::StdRng;
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
 pub use offers::CannotOffer;
 pub(crate) use refresh::too_brief;
+pub use requests::{CannotRequest, RequestId};
+pub(crate) use text::{TEXT, judge_text};
+pub use transfer::Referral;
 
 use self::callee::{PendingInvite, UnackedAnswer};
 use self::caller::{Ack, Calling};
@@ -46,9 +53,13 @@ use self::in_dialog::Request;
 use self::offers::Offers;
 use self::refresh::Refresh;
 use self::reliable::Reliable;
+use self::requests::Asking;
+use self::transfer::Transfers;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
+use super::identity::Identity;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
+use super::refer::Replaces;
 use super::transaction::{Fired, ServerInvite, ServerNonInvite, Timing};
 use super::{Hop, SessionId, SessionSeed, Transmit};
 
@@ -68,6 +79,10 @@ pub struct OutgoingInvite {
     pub contact: Uri,
     /// Where the INVITE is sent: each in turn until one answers, the first first (RFC 3263 §4.3). Not empty.
     pub hops: Vec<Hop>,
+    /// Route values, the nearest first: an outbound proxy, a Service-Route (RFC 3608 §6.1).
+    pub routes: Vec<String>,
+    /// Who we say that calls, beside From.
+    pub identity: Identity,
     /// Our address as the other side sees it, for Via.
     pub local: SocketAddr,
     /// For 401 and 407.
@@ -91,6 +106,9 @@ pub struct IncomingCall {
     pub source: Hop,
     /// Our address that it was sent to.
     pub local: SocketAddr,
+    /// The session whose place it takes, if [`Session::may_be_replaced`] agrees: accept this one and hang up that one, or
+    /// reject this one with the status that it names (RFC 3891 §3).
+    pub replaces: Option<(SessionId, Replaces)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +150,10 @@ pub struct Session {
     answered: Vec<ServerInvite>,
     /// CANCEL and BYE on their way.
     requests: Vec<Request>,
+    /// Our other requests.
+    asking: Asking,
+    /// REFERs, theirs and ours.
+    transfers: Transfers,
     /// Requests that we have answered.
     served: Vec<ServerNonInvite>,
 }
@@ -165,6 +187,8 @@ impl Session {
             unacked: None,
             answered: Vec::new(),
             requests: Vec::new(),
+            asking: Asking::default(),
+            transfers: Transfers::default(),
             served: Vec::new(),
         }
     }
@@ -191,6 +215,7 @@ impl Session {
     fn handle_response(&mut self, now: Instant, response: &Message) {
         match response.cseq().map(|cseq| cseq.method) {
             Some(Method::Invite) => self.handle_invite_response(now, response),
+            Some(_) if self.handle_asked_response(now, response) => {}
             Some(_) => self.handle_request_response(now, response),
             None => {}
         }
@@ -209,7 +234,7 @@ impl Session {
     /// the value of a Reason field (RFC 3326).
     pub fn hang_up(&mut self, now: Instant, reason: Option<&str>) {
         match self.phase {
-            Phase::Inviting => self.cancel(now),
+            Phase::Inviting => self.cancel_because(now, reason),
             Phase::Ringing => self.reject(now, 480, &[]),
             Phase::Established => {
                 self.end(Side::Local, reason.map(str::to_owned));
@@ -225,6 +250,7 @@ impl Session {
     pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
         self.lose_calling(now, hop);
         self.lose_requests(now, hop);
+        self.lose_ask(now, hop);
         self.lose_offers(now, hop);
         self.settle();
     }
@@ -236,7 +262,13 @@ impl Session {
         let requests = self.requests.iter().map(|request| request.transaction.poll_timeout());
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
-        let own = [self.offers_timeout(), self.reliable.poll_timeout(), self.refresh_timeout()];
+        let own = [
+            self.asking.poll_timeout(),
+            self.transfers.poll_timeout(),
+            self.offers_timeout(),
+            self.reliable.poll_timeout(),
+            self.refresh_timeout(),
+        ];
         invites.chain(served).chain(requests).chain([unacked, calling]).chain(own).flatten().min()
     }
 
@@ -245,6 +277,8 @@ impl Session {
         self.time_calling(now);
         self.time_unacked(now);
         self.time_requests(now);
+        self.time_asking(now);
+        self.time_transfers(now);
         self.time_offers(now);
         self.time_reliable(now);
         self.time_refresh(now);
@@ -290,12 +324,18 @@ impl Session {
 
     /// Drops what is over, and says so when nothing is left.
     fn settle(&mut self) {
+        if self.phase == Phase::Over {
+            self.drop_asks();
+            self.drop_transfers();
+        }
         self.answered.retain(|invite| !invite.is_terminated());
         self.served.retain(|served| !served.is_terminated());
         self.requests.retain(|request| !request.transaction.is_terminated());
         let busy = self.calling.as_ref().is_some_and(Calling::is_busy)
             || self.pending.is_some()
             || self.unacked.is_some()
+            || self.asking.is_busy()
+            || self.transfers.is_busy()
             || self.offers_busy()
             || self.reliable.is_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
