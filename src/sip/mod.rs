@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
 //! | [`hop`] | transports and next hops |
+//! | [`locate`] | a server's name to its hops, by NAPTR, SRV and addresses |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
@@ -20,6 +21,7 @@ pub mod dialog;
 pub mod endpoint;
 pub mod hop;
 mod hops;
+pub mod locate;
 pub mod message;
 pub mod registration;
 pub mod session;
