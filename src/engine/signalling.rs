@@ -14,7 +14,7 @@ use tracing::{debug, trace, warn};
 use crate::sip::endpoint::{Accept, Endpoint, EndpointConfig, Received};
 use crate::sip::message::{Header, Message};
 use crate::sip::session::IncomingCall;
-use crate::sip::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
+use crate::sip::{ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, Transport};
 
 /// Messages that wait for one session's task. Retransmissions make up for what a full queue drops.
 const INBOX: usize = 32;
@@ -72,6 +72,7 @@ struct Shared {
     endpoint: Endpoint,
     sessions: HashMap<SessionId, mpsc::Sender<Inbound>>,
     registrations: HashMap<RegistrationId, mpsc::Sender<Inbound>>,
+    exchanges: HashMap<ExchangeId, mpsc::Sender<Inbound>>,
 }
 
 impl Signalling {
@@ -83,7 +84,12 @@ impl Signalling {
         let socket = UdpSocket::bind(listen).await?;
         let local = socket.local_addr()?;
         let endpoint = Endpoint::new(config, seed);
-        let shared = Shared { endpoint, sessions: HashMap::new(), registrations: HashMap::new() };
+        let shared = Shared {
+            endpoint,
+            sessions: HashMap::new(),
+            registrations: HashMap::new(),
+            exchanges: HashMap::new(),
+        };
         Ok(Arc::new(Self { socket, local, shared: Mutex::new(shared), counters: Counters::default() }))
     }
 
@@ -121,6 +127,22 @@ impl Signalling {
         let seed = shared.endpoint.register();
         shared.registrations.insert(seed.id, sender);
         (seed, inbox)
+    }
+
+    /// A new request outside of calls and the inbox for its answers.
+    pub fn exchange(&self) -> (ExchangeSeed, mpsc::Receiver<Inbound>) {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let mut shared = self.lock();
+        let seed = shared.endpoint.exchange();
+        shared.exchanges.insert(seed.id, sender);
+        (seed, inbox)
+    }
+
+    /// Forgets an exchange that has its outcome.
+    pub fn release_exchange(&self, id: ExchangeId) {
+        let mut shared = self.lock();
+        shared.exchanges.remove(&id);
+        shared.endpoint.remove_exchange(id);
     }
 
     /// Forgets a session that has finished.
@@ -195,6 +217,7 @@ impl Signalling {
         match shared.endpoint.handle_message(Instant::now(), source, self.local, datagram) {
             Received::Session(id, message) => self.deliver(shared.sessions.get(&id), source, *message),
             Received::Registration(id, message) => self.deliver(shared.registrations.get(&id), source, *message),
+            Received::Exchange(id, message) => self.deliver(shared.exchanges.get(&id), source, *message),
             Received::Incoming(call) => {
                 let (sender, inbox) = mpsc::channel(INBOX);
                 let id = call.seed.id;

@@ -19,7 +19,9 @@ use self::replies::Replies;
 use super::message::{Defect, Header, HeaderName, Malformed, Message, Method};
 use super::session::IncomingCall;
 use super::transaction::ServerKey;
-use super::{Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token};
+use super::{
+    ExchangeId, ExchangeSeed, Hop, RegistrationId, RegistrationSeed, SessionId, SessionSeed, Transmit, token,
+};
 
 /// Whose first messages are looked at. Messages of a call that stands are taken from anywhere: they name its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub enum Received {
     Session(SessionId, Box<Message>),
     /// For a registration.
     Registration(RegistrationId, Box<Message>),
+    /// For an exchange.
+    Exchange(ExchangeId, Box<Message>),
     /// A new call: make a session of it, or forget it with [`Endpoint::remove`].
     Incoming(Box<IncomingCall>),
     /// A request outside of calls for whoever asked for it (a registrar). Answer with [`Endpoint::respond`].
@@ -103,6 +107,7 @@ pub struct Endpoint {
     /// The keys of each session in the three maps above.
     sessions: HashMap<SessionId, Keys>,
     registrations: HashMap<(String, String), RegistrationId>,
+    exchanges: HashMap<(String, String), ExchangeId>,
     replies: Replies,
 }
 
@@ -124,6 +129,7 @@ impl Endpoint {
             origins: HashMap::new(),
             sessions: HashMap::new(),
             registrations: HashMap::new(),
+            exchanges: HashMap::new(),
             replies: Replies::default(),
         }
     }
@@ -174,6 +180,17 @@ impl Endpoint {
         RegistrationSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
     }
 
+    /// Names a request outside of calls; its answers are routed to the name from now on.
+    pub fn exchange(&mut self) -> ExchangeSeed {
+        let call_id = format!("{}{}", token(&mut self.rng), token(&mut self.rng));
+        let local_tag = token(&mut self.rng);
+        self.next_id += 1;
+        let id = ExchangeId(self.next_id);
+        self.exchanges.insert((call_id.clone(), local_tag.clone()), id);
+        let user_agent = self.config.user_agent.clone();
+        ExchangeSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
+    }
+
     /// Forgets a session.
     pub fn remove(&mut self, id: SessionId) {
         let Some(keys) = self.sessions.remove(&id) else { return };
@@ -187,6 +204,11 @@ impl Endpoint {
     /// Forgets a registration.
     pub fn remove_registration(&mut self, id: RegistrationId) {
         self.registrations.retain(|_, known| *known != id);
+    }
+
+    /// Forgets an exchange.
+    pub fn remove_exchange(&mut self, id: ExchangeId) {
+        self.exchanges.retain(|_, known| *known != id);
     }
 
     /// Answers a [`Received::Request`] that came from `source`. Retransmissions of it get the same answer for 32 s.
@@ -231,7 +253,9 @@ impl Endpoint {
 
     fn route_response(&self, source: Hop, response: Message) -> Received {
         let key = (response.call_id().into_owned(), response.from_tag().unwrap_or_default());
-        let known = self.dialogs.contains_key(&key) || self.registrations.contains_key(&key);
+        let known = self.dialogs.contains_key(&key)
+            || self.registrations.contains_key(&key)
+            || self.exchanges.contains_key(&key);
         if !known {
             let stranger = !self.config.accept.admits(source);
             let reason = if stranger { DropReason::UnknownSource } else { DropReason::UnmatchedResponse };
@@ -240,10 +264,15 @@ impl Endpoint {
         if response.list(HeaderName::Via).len() > 1 {
             return Received::Dropped(DropReason::ForeignVia);
         }
-        match (self.dialogs.get(&key), self.registrations.get(&key)) {
-            (Some(id), _) => Received::Session(*id, Box::new(response)),
-            (None, Some(id)) => Received::Registration(*id, Box::new(response)),
-            (None, None) => Received::Dropped(DropReason::UnmatchedResponse),
+        let response = Box::new(response);
+        if let Some(id) = self.dialogs.get(&key) {
+            Received::Session(*id, response)
+        } else if let Some(id) = self.registrations.get(&key) {
+            Received::Registration(*id, response)
+        } else if let Some(id) = self.exchanges.get(&key) {
+            Received::Exchange(*id, response)
+        } else {
+            Received::Dropped(DropReason::UnmatchedResponse)
         }
     }
 

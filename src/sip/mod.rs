@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
+//! | [`body`] | a body and its type |
 //! | [`hop`] | transports and next hops |
 //! | [`locate`] | a server's name to its hops, by NAPTR, SRV and addresses |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
@@ -11,14 +12,17 @@
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
 //! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
 //! | [`registration`] | one binding at a registrar, refreshed |
+//! | [`exchange`] | one request outside of calls and its answer: MESSAGE, OPTIONS |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
 //! Everything takes `now` as an argument and leaves what it wants done in `poll_output`: do one thing (a message, a command,
 //! a timeout), then drain. Randomness comes from a seed that the endpoint hands out, so a call replays bit for bit.
 
 pub mod auth;
+pub mod body;
 pub mod dialog;
 pub mod endpoint;
+pub mod exchange;
 pub mod hop;
 mod hops;
 pub mod locate;
@@ -58,6 +62,10 @@ pub struct SessionId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegistrationId(pub u64);
 
+/// Names an exchange within its endpoint; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExchangeId(pub u64);
+
 /// What an endpoint mints for a session: the names under which it will find it again, and a seed for its own randomness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSeed {
@@ -83,6 +91,21 @@ pub struct RegistrationSeed {
     /// Our tag.
     pub local_tag: String,
     /// Seeds branches, cnonces and the jitter of retries.
+    pub rng_seed: u64,
+    /// The User-Agent field.
+    pub user_agent: String,
+}
+
+/// What an endpoint mints for an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeSeed {
+    /// The exchange's name.
+    pub id: ExchangeId,
+    /// The Call-ID.
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// Seeds branches and cnonces.
     pub rng_seed: u64,
     /// The User-Agent field.
     pub user_agent: String,
