@@ -1,7 +1,7 @@
 //! `callahead.toml`: the engine itself.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     };
     let (data, dialplans) = (path("data", "../data"), path("dialplans", "../dialplans"));
     let http = section(root, "http", |table| Some(Http { listen: listen(table, "127.0.0.1:8088")? }));
-    let sip = section(root, "sip", |table| Some(Sip { listen: listen(table, "127.0.0.1:5060")? }));
+    let sip = section(root, "sip", |table| {
+        let (listen, dns) = (listen(table, "127.0.0.1:5060"), read_dns(table));
+        Some(Sip { listen: listen?, dns: dns? })
+    });
     let media = section(root, "media", read_media);
     let recordings = section(root, "recordings", |table| {
         let min_free_mb = number(table, "min_free_mb", 500, 0, 100_000_000)?;
@@ -117,6 +120,24 @@ fn listen(table: &Table<'_, '_>, default: &str) -> Option<SocketAddr> {
         Some(item) => item.parsed(&format!("\"{default}\""), parse),
         None => parse(default).ok(),
     }
+}
+
+/// The most DNS servers that may be named.
+const MAX_DNS: usize = 8;
+
+/// Addresses with or without a port, which is 53 then.
+fn read_dns(table: &Table<'_, '_>) -> Option<Vec<SocketAddr>> {
+    let Some(item) = table.get("dns") else { return Some(Vec::new()) };
+    let members = item.list("[\"127.0.0.1:53\"]")?;
+    if members.len() > MAX_DNS {
+        item.error("`dns` names too many servers", format!("name {MAX_DNS} at most"));
+        return None;
+    }
+    let read = |text: &str| {
+        let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        text.parse::<SocketAddr>().or_else(|_| bare()).map_err(|_| "this is not the IP address of a DNS server")
+    };
+    members.iter().map(|member| member.parsed("\"127.0.0.1:53\"", read)).collect()
 }
 
 fn read_media(table: &Table<'_, '_>) -> Option<Media> {

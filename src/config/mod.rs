@@ -82,6 +82,8 @@ pub struct Http {
 pub struct Sip {
     /// Where to listen for UDP. The unspecified address means all; trunks are then told the address that the route selects.
     pub listen: SocketAddr,
+    /// The DNS servers to ask; empty is those of `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// `[media]`.

@@ -8,7 +8,9 @@
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
-//! | `registrar` | keeps a trunk's registration alive |
+//! | `resolver` | names to hops, by the DNS and `/etc/hosts` |
+//! | `health` | asks trunks by OPTIONS whether they live; what was seen of each |
+//! | `registrar` | keeps trunks' addresses known and registrations alive |
 //! | [`signalling`] | the SIP socket |
 //! | [`media`] | the media threads |
 //! | `recordings` | journals become files, files become transcription jobs |
@@ -21,10 +23,12 @@
 mod attempt;
 mod control;
 mod drive;
+mod health;
 pub mod media;
 mod recordings;
 mod registrar;
 mod reload;
+mod resolver;
 mod routing;
 mod scheduler;
 pub mod signalling;
@@ -61,6 +65,9 @@ pub struct Engine {
     config: RwLock<Arc<Config>>,
     routes: Mutex<Routes>,
     signalling: Arc<signalling::Signalling>,
+    resolver: Arc<resolver::Resolver>,
+    /// What was seen of each trunk.
+    watched: Mutex<health::AllWatched>,
     media: media::MediaPool,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
@@ -91,6 +98,10 @@ impl Engine {
 
     fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, health::AllWatched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<Uuid, mpsc::Sender<drive::Control>>> {

@@ -152,7 +152,7 @@ pub(super) async fn resolve(
     failed: &mut Failed,
 ) -> Result<(Way, Line), NoWay> {
     loop {
-        let error = match Line::resolve(way.trunk.clone()).await {
+        let error = match Line::resolve(way.trunk.clone(), &engine.resolver).await {
             Ok(line) => return Ok((way, line)),
             Err(error) => error,
         };

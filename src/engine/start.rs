@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
+use super::resolver::Resolver;
 use super::signalling::Signalling;
-use super::{DRAIN, Engine, recordings, registrar, reload, routing, scheduler, transcription};
+use super::{DRAIN, Engine, health, recordings, registrar, reload, routing, scheduler, transcription};
 use crate::config::Config;
 use crate::http;
 use crate::record::{RecordError, Recorder, RecorderConfig};
@@ -104,12 +105,14 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let engine = Arc::new(Engine {
         store: store.clone(),
         config_dir: config_dir.to_owned(),
+        resolver: Arc::new(Resolver::new(&config.sip.dns)),
         config: RwLock::new(Arc::new(config)),
         routes: Mutex::new(routes),
         signalling,
         media,
         recorder,
         prompts,
+        watched: Mutex::default(),
         running: Mutex::default(),
         in_hand: Mutex::default(),
         lingering: Mutex::default(),
@@ -182,6 +185,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
     tasks.spawn(beat(engine.clone(), instance));
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
+    tasks.spawn(health::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
     transcription::spawn(engine, models, &mut tasks);
     let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), http_config(&engine.config())));

@@ -1,46 +1,45 @@
 //! Where a trunk is, and the INVITE that it gets.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use crate::config::Trunk;
+use super::resolver::{ResolveError, Resolver, Server};
+use crate::config::{self, Advertised, Trunk};
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
-use crate::sip::Hop;
+use crate::sip::{Hop, Transport};
 use crate::sip::auth::Credentials;
-use crate::sip::message::{Address, Header, HeaderName, Uri, UriError};
+use crate::sip::exchange::OutgoingRequest;
+use crate::sip::message::{Address, Header, HeaderName, Method, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
 
-/// The port of SIP over UDP when none is configured (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5060;
-
-/// How long a name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(5);
-
-/// A trunk and the address that its host has now.
+/// A trunk and where its host, or the proxy in front of it, is now.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// The trunk as configured.
     pub trunk: Arc<Trunk>,
     /// Where its SIP messages go, in order of preference; not empty.
     pub hops: Vec<Hop>,
+    /// When to look for them again.
+    pub until: Instant,
 }
 
 impl Line {
-    /// Resolves the trunk's host.
+    /// Finds the trunk's host, or its outbound proxy.
     ///
     /// # Errors
-    /// The host has no address, or the name server does not answer.
-    pub async fn resolve(trunk: Arc<Trunk>) -> io::Result<Self> {
-        let port = trunk.port.unwrap_or(SIP_PORT);
-        let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
-        let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let hops: Vec<Hop> = found?.map(Hop::udp).collect();
-        if hops.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { trunk, hops }) }
+    /// It has no address, or the name server does not answer and nothing is known from before.
+    pub async fn resolve(trunk: Arc<Trunk>, resolver: &Resolver) -> Result<Self, ResolveError> {
+        let (host, port) = match &trunk.outbound_proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&trunk.host, trunk.port),
+        };
+        let transport = Some(transport(trunk.transport));
+        let found = resolver.locate(&Server { host: host.clone(), port, transport }).await?;
+        Ok(Self { trunk, hops: found.hops, until: found.until })
     }
 
     /// The address that is tried first.
@@ -62,7 +61,8 @@ impl Line {
         // `#` is not allowed in a SIP URI as it is (RFC 3261 §25.1).
         let dialled = trunk.dialled(number).replace('#', "%23");
         let target = Uri::parse(&format!("sip:{dialled}@{}", self.host_port()))?;
-        let (from, extra_headers) = self.identity(number)?;
+        let (from, mut extra_headers) = self.identity(number)?;
+        extra_headers.extend(self.route().map(|route| Header::new(HeaderName::Route, &route)));
         Ok(OutgoingInvite {
             to: Address::new(target.clone()),
             target,
@@ -118,9 +118,59 @@ impl Line {
         }))
     }
 
+    /// The question whether the trunk lives.
+    ///
+    /// # Errors
+    /// The trunk's user or domain makes no URI.
+    pub fn options(&self, local: SocketAddr) -> Result<OutgoingRequest, UriError> {
+        let target = Uri::parse(&format!("sip:{}", self.host_port()))?;
+        let contact = self.contact(local)?;
+        Ok(OutgoingRequest {
+            method: Method::Options,
+            from: Address::new(contact.clone()),
+            to: Address::new(target.clone()),
+            target,
+            contact: Some(contact),
+            routes: self.route().into_iter().collect(),
+            hops: self.hops.clone(),
+            local,
+            credentials: None, // a challenge is an answer, too
+            headers: Vec::new(),
+            body: None,
+            timing: Timing::default(),
+        })
+    }
+
+    /// The Route value that makes requests pass the outbound proxy (RFC 3261 §8.1.2).
+    fn route(&self) -> Option<String> {
+        let proxy = self.trunk.outbound_proxy.as_ref()?;
+        let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let transport = match self.trunk.transport {
+            config::Transport::Udp => "",
+            config::Transport::Tcp => ";transport=tcp",
+            config::Transport::Tls => ";transport=tls",
+        };
+        Some(format!("<sip:{}{port}{transport};lr>", uri_host(&proxy.host)))
+    }
+
+    /// Our address as the trunk is told it, where `local` is what the route selects.
+    pub fn advertised(&self, local: SocketAddr) -> SocketAddr {
+        match self.trunk.advertised {
+            Advertised::Auto => local,
+            Advertised::Fixed { ip, port } => SocketAddr::new(ip, port.unwrap_or(local.port())),
+        }
+    }
+
+    /// Where our audio is expected, as the trunk is told it: a fixed advertised address has the media ports forwarded.
+    pub fn media_address(&self, local: SocketAddr) -> SocketAddr {
+        match self.trunk.advertised {
+            Advertised::Auto => local,
+            Advertised::Fixed { ip, .. } => SocketAddr::new(ip, local.port()),
+        }
+    }
+
     fn contact(&self, local: SocketAddr) -> Result<Uri, UriError> {
-        let user = self.trunk.username.as_deref().unwrap_or("callahead");
-        Uri::parse(&format!("sip:{user}@{local}"))
+        contact(&self.trunk, self.advertised(local))
     }
 
     fn credentials(&self) -> Option<Credentials> {
@@ -131,6 +181,23 @@ impl Line {
     fn host_port(&self) -> String {
         let host = uri_host(&self.trunk.host);
         self.trunk.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// Where calls from the trunk shall come.
+///
+/// # Errors
+/// The trunk's user makes no URI.
+pub fn contact(trunk: &Trunk, address: SocketAddr) -> Result<Uri, UriError> {
+    let user = trunk.username.as_deref().unwrap_or("callahead");
+    Uri::parse(&format!("sip:{user}@{address}"))
+}
+
+fn transport(configured: config::Transport) -> Transport {
+    match configured {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
     }
 }
 

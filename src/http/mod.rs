@@ -20,6 +20,7 @@ mod recordings;
 mod session;
 mod status;
 mod throttle;
+mod trunks;
 mod users;
 
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-pub use control::{EngineControl, EngineStatus, PlanInfo, VarProblem};
+pub use control::{EngineControl, EngineStatus, PlanInfo, TrunkInfo, VarProblem};
 
 use crate::store::{Planner, Store};
 use throttle::SignInThrottle;
@@ -103,6 +104,7 @@ pub fn router(state: AppState) -> Router {
         .route("/events", get(events::stream))
         .route("/plans", get(status::plans))
         .route("/status", get(status::status))
+        .route("/trunks", get(trunks::list))
         .route("/users", get(users::list).post(users::create))
         .route("/users/{id}", get(users::get).patch(users::patch));
     Router::new()
