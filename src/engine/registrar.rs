@@ -60,7 +60,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             match kept.get(&line.trunk.name) {
                 Some(kept) => drop(kept.hops.send_replace(line.hops)),
                 None if line.trunk.register.is_some() => {
-                    let ((leave, left), (hops, moved)) = (watch::channel(false), watch::channel(line.hops.clone()));
+                    let ((leave, left), (hops, moved)) =
+                        (watch::channel(false), watch::channel(line.hops.clone()));
                     kept.insert(line.trunk.name.clone(), Kept { trunk: line.trunk.clone(), leave, hops });
                     tasks.spawn(keep_registered(engine.clone(), line, left, moved));
                 }
@@ -84,7 +85,9 @@ async fn resolve(engine: &Arc<Engine>, config: &Config) -> (Vec<Line>, Instant) 
     let mut asked = JoinSet::new();
     for trunk in config.trunks.values() {
         let (trunk, resolver) = (Arc::new(trunk.clone()), engine.resolver.clone());
-        asked.spawn(async move { Line::resolve(trunk.clone(), &resolver).await.map_err(|error| (trunk, error)) });
+        asked.spawn(
+            async move { Line::resolve(trunk.clone(), &resolver).await.map_err(|error| (trunk, error)) },
+        );
     }
     let now = Instant::now();
     let (mut lines, mut until) = (Vec::new(), now + RESOLVE_EVERY.1);
@@ -217,7 +220,8 @@ fn learn(engine: &Engine, line: &Line, registration: &mut Registration, seen: So
 fn seen_at(response: &Message) -> Option<SocketAddr> {
     let via = response.header(HeaderName::Via)?;
     let params = via.split(';').skip(1).filter_map(|param| param.trim().split_once('='));
-    let value = |name: &str| params.clone().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let value =
+        |name: &str| params.clone().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     let ip = value("received")?.trim_matches(['[', ']']).parse().ok()?;
     Some(SocketAddr::new(ip, value("rport")?.parse().ok()?))
 }

@@ -77,7 +77,8 @@ impl Resolver {
     /// Asks `servers`, or those of `/etc/resolv.conf` if there are none. Without any, only addresses and the names in
     /// `/etc/hosts` are found, which is logged.
     pub fn new(servers: &[SocketAddr]) -> Self {
-        let dns = build(servers).inspect_err(|error| warn!(%error, "no DNS: only addresses and /etc/hosts")).ok();
+        let dns =
+            build(servers).inspect_err(|error| warn!(%error, "no DNS: only addresses and /etc/hosts")).ok();
         let hosts = Hosts::from_system().unwrap_or_else(|error| {
             warn!(%error, "/etc/hosts cannot be read");
             Hosts::default()
@@ -178,7 +179,9 @@ impl Resolver {
         let look = |kind| self.hosts.lookup_static_host(&DnsQuery::query(name.clone(), kind));
         let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(look);
         found
-            .flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            .flat_map(|lookup| {
+                lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
+            })
             .collect()
     }
 
@@ -215,7 +218,9 @@ async fn answer(dns: &TokioResolver, query: &Query) -> Answer {
         Query::Srv(name, _) => (name, RecordType::SRV),
         Query::Addresses(name, ..) => {
             return match dns.lookup_ip(rooted(name)).await {
-                Ok(found) => Answer::Addresses { ttl: lasts(found.valid_until()), addresses: found.iter().collect() },
+                Ok(found) => {
+                    Answer::Addresses { ttl: lasts(found.valid_until()), addresses: found.iter().collect() }
+                }
                 Err(error) => failure(&error),
             };
         }

@@ -312,8 +312,7 @@ fn service(transport: Transport) -> Option<&'static str> {
 }
 
 fn transport_of(services: &str) -> Option<Transport> {
-    let known =
-        [("SIP+D2U", Transport::Udp), ("SIP+D2T", Transport::Tcp), ("SIPS+D2T", Transport::Tls)];
+    let known = [("SIP+D2U", Transport::Udp), ("SIP+D2T", Transport::Tcp), ("SIPS+D2T", Transport::Tls)];
     known.iter().find(|(word, _)| word.eq_ignore_ascii_case(services)).map(|(_, transport)| *transport)
 }
 
@@ -410,22 +409,63 @@ mod tests {
             ("[2001:db8::7]", Some(5070), Some(Tcp), false, "", "tcp:[2001:db8::7]:5070"),
             ("192.0.2.7", None, None, true, "", "tls:192.0.2.7:5061"),
             ("full.test", Some(5080), None, false, "full.test A", ""),
-            ("two.full.test", Some(5080), Some(Tcp), false, "two.full.test A",
-             "tcp:192.0.2.2:5080 tcp:[2001:db8::2]:5080"),
-            ("full.test", None, Some(Udp), false, "_sip._udp.full.test SRV, one.full.test A, two.full.test A",
-             "udp:192.0.2.1:5060 udp:192.0.2.2:5060 udp:[2001:db8::2]:5060"),
-            ("full.test", None, None, true, "_sips._tcp.full.test SRV, one.full.test A", "tls:192.0.2.1:5071"),
-            ("full.test.", None, None, false,
-             "full.test NAPTR, _sip._tcp.full.test SRV, one.full.test A, _sips._tcp.full.test SRV, one.full.test A, \
+            (
+                "two.full.test",
+                Some(5080),
+                Some(Tcp),
+                false,
+                "two.full.test A",
+                "tcp:192.0.2.2:5080 tcp:[2001:db8::2]:5080",
+            ),
+            (
+                "full.test",
+                None,
+                Some(Udp),
+                false,
+                "_sip._udp.full.test SRV, one.full.test A, two.full.test A",
+                "udp:192.0.2.1:5060 udp:192.0.2.2:5060 udp:[2001:db8::2]:5060",
+            ),
+            (
+                "full.test",
+                None,
+                None,
+                true,
+                "_sips._tcp.full.test SRV, one.full.test A",
+                "tls:192.0.2.1:5071",
+            ),
+            (
+                "full.test.",
+                None,
+                None,
+                false,
+                "full.test NAPTR, _sip._tcp.full.test SRV, one.full.test A, _sips._tcp.full.test SRV, one.full.test A, \
               _sip._udp.full.test SRV, one.full.test A, two.full.test A",
-             "tcp:192.0.2.1:5070 tls:192.0.2.1:5071 udp:192.0.2.1:5060 udp:192.0.2.2:5060 udp:[2001:db8::2]:5060"),
-            ("srv.test", None, None, false,
-             "srv.test NAPTR, _sip._udp.srv.test SRV, _sip._tcp.srv.test SRV, one.full.test A, _sips._tcp.srv.test SRV",
-             "tcp:192.0.2.1:5062"),
-            ("bare.test", None, None, false,
-             "bare.test NAPTR, _sip._udp.bare.test SRV, _sip._tcp.bare.test SRV, _sips._tcp.bare.test SRV, bare.test A",
-             "udp:192.0.2.3:5060"),
-            ("bare.test", None, Some(Tls), false, "_sips._tcp.bare.test SRV, bare.test A", "tls:192.0.2.3:5061"),
+                "tcp:192.0.2.1:5070 tls:192.0.2.1:5071 udp:192.0.2.1:5060 udp:192.0.2.2:5060 udp:[2001:db8::2]:5060",
+            ),
+            (
+                "srv.test",
+                None,
+                None,
+                false,
+                "srv.test NAPTR, _sip._udp.srv.test SRV, _sip._tcp.srv.test SRV, one.full.test A, _sips._tcp.srv.test SRV",
+                "tcp:192.0.2.1:5062",
+            ),
+            (
+                "bare.test",
+                None,
+                None,
+                false,
+                "bare.test NAPTR, _sip._udp.bare.test SRV, _sip._tcp.bare.test SRV, _sips._tcp.bare.test SRV, bare.test A",
+                "udp:192.0.2.3:5060",
+            ),
+            (
+                "bare.test",
+                None,
+                Some(Tls),
+                false,
+                "_sips._tcp.bare.test SRV, bare.test A",
+                "tls:192.0.2.3:5061",
+            ),
             ("none.test", None, Some(Udp), false, "_sip._udp.none.test SRV", ""),
             ("gone.test", None, Some(Udp), false, "_sip._udp.gone.test SRV, nowhere.test A", ""),
         ];
@@ -449,14 +489,17 @@ mod tests {
 
     #[test]
     fn weights_are_shares() {
-        let record = |weight, target: &str| Srv { priority: 1, weight, port: 5060, target: target.to_owned() };
+        let record =
+            |weight, target: &str| Srv { priority: 1, weight, port: 5060, target: target.to_owned() };
         let mut first = [0_u32; 3];
         for seed in 0..4000 {
             let mut locate = Locate::new("a.test", None, Some(Transport::Udp), false, ALL, seed);
             locate.poll_query().unwrap();
             let records = vec![record(75, "heavy"), record(25, "light"), record(0, "spare")];
             locate.handle_answer(Answer::Srv { ttl: MINUTE, records });
-            let Some(Query::Addresses(name, ..)) = locate.poll_query() else { panic!("no address is asked for") };
+            let Some(Query::Addresses(name, ..)) = locate.poll_query() else {
+                panic!("no address is asked for")
+            };
             first[["heavy", "light", "spare"].iter().position(|known| *known == name).unwrap()] += 1;
         }
         let [heavy, light, spare] = first;
@@ -474,7 +517,9 @@ mod tests {
             locate.handle_answer(match query {
                 Query::Srv(..) => Answer::Srv { ttl: MINUTE, records: (0..1000).map(record).collect() },
                 _ if asked % 3 != 0 => Answer::None(None),
-                _ => Answer::Addresses { ttl: MINUTE, addresses: vec![IpAddr::from([192, 0, 2, asked as u8])] },
+                _ => {
+                    Answer::Addresses { ttl: MINUTE, addresses: vec![IpAddr::from([192, 0, 2, asked as u8])] }
+                }
             });
         }
         let hops = locate.finish().hops.len();

@@ -198,7 +198,7 @@ fn configure(config_dir: &Path, peer: SocketAddr, password: &str) {
     let (host, port, username) = (peer.ip(), peer.port(), CREDENTIALS.0);
     let trunk = format!(
         "host = \"{host}\"\nport = {port}\nusername = \"{username}\"\npassword = {{ file = \"peer.password\" }}\n\
-         caller_id = \"+12025550100\"\ncountry = \"US\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n"
+         caller_id = \"+12025550100\"\ncountry = \"US\"\noptions_every = \"0s\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n"
     );
     fs::write(trunks.join("peer.toml"), trunk).unwrap();
     fs::write(trunks.join("peer.password"), password).unwrap();
