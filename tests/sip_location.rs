@@ -6,8 +6,8 @@ mod depot;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use callahead::store::{CallState, Store};
@@ -26,32 +26,44 @@ const PATIENCE: Duration = Duration::from_secs(90);
 struct Busy {
     address: SocketAddr,
     invites: Arc<AtomicU32>,
+    requests: Arc<Mutex<Vec<String>>>,
     mute: Arc<AtomicBool>,
 }
 
 impl Busy {
     fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let busy =
-            Self { address: socket.local_addr().unwrap(), invites: Arc::default(), mute: Arc::default() };
-        let (invites, mute) = (busy.invites.clone(), busy.mute.clone());
+        let busy = Self {
+            address: socket.local_addr().unwrap(),
+            invites: Arc::default(),
+            requests: Arc::default(),
+            mute: Arc::default(),
+        };
+        let (invites, mute, requests) = (busy.invites.clone(), busy.mute.clone(), busy.requests.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, source)) = socket.recv_from(&mut buffer) {
                 let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 let status = match request.split(' ').next() {
                     _ if mute.load(Ordering::SeqCst) => continue,
-                    Some("OPTIONS") => "200 OK",
+                    Some("OPTIONS" | "REGISTER") => "200 OK",
                     Some("INVITE") => "486 Busy Here",
                     _ => continue,
                 };
                 if status.starts_with("486") {
                     invites.fetch_add(1, Ordering::SeqCst);
                 }
+                requests.lock().unwrap().push(request.clone());
                 socket.send_to(answer(&request, status).as_bytes(), source).unwrap();
             }
         });
         busy
+    }
+
+    /// What came with this method.
+    fn requests(&self, method: &str) -> Vec<String> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().filter(|request| request.starts_with(method)).cloned().collect()
     }
 
     fn invites(&self) -> u32 {
@@ -59,9 +71,11 @@ impl Busy {
     }
 }
 
+/// The answer of a trunk that sees us at 203.0.113.9:4321, behind a NAT.
 fn answer(request: &str, status: &str) -> String {
     let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
     let mut answer = format!("SIP/2.0 {status}\r\n");
+    let request = request.replacen(";rport", ";rport=4321;received=203.0.113.9", 1);
     for line in request.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))) {
         let tag = if line.starts_with("To:") { ";tag=busy" } else { "" };
         answer += &format!("{line}{tag}\r\n");
@@ -197,6 +211,32 @@ async fn a_trunk_that_falls_silent_is_down_until_it_answers_again() {
     until(&store, id, |call| call.state == CallState::Done).await;
     let used = seen(&engine, &key, |trunk| trunk["known_calls"] == 1);
     assert_eq!((&used["answer_rate"], trunk.invites()), (&0.0.into(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_pass_the_outbound_proxy_and_the_contact_is_where_the_trunk_sees_us() {
+    let proxy = Busy::start();
+    let lines =
+        format!("host = \"pbx.carrier.invalid\"\noutbound_proxy = \"{}\"\nregister = true", proxy.address);
+    let depot = depot(&lines, None);
+    let engine = depot.serve();
+    let key = depot.run(&["key", "add", "watch", "--role", "admin"]);
+    let key = String::from_utf8(key.stdout).unwrap().lines().last().unwrap().trim().to_owned();
+    let trunk = seen(&engine, &key, |trunk| trunk["registered_since"].is_string());
+    assert_eq!((&trunk["seen_at"], &trunk["health"]), (&"203.0.113.9:4321".into(), &"unknown".into()));
+
+    call(&depot, &depot.store().await).await;
+    let invite = proxy.requests("INVITE ").remove(0);
+    assert!(invite.starts_with("INVITE sip:+12025550102@pbx.carrier.invalid SIP/2.0\r\n"), "{invite}");
+    assert!(invite.contains(&format!("Route: <sip:{};lr>\r\n", proxy.address)), "{invite}");
+
+    assert!(invite.contains("Contact: <sip:depot@203.0.113.9:4321>"), "{invite}");
+
+    let registers = proxy.requests("REGISTER ");
+    assert_eq!(registers.len(), 2, "once more with the other contact: {registers:?}");
+    assert!(registers[0].starts_with("REGISTER sip:pbx.carrier.invalid SIP/2.0\r\n"), "{}", registers[0]);
+    assert!(registers[0].contains(&format!("Contact: <sip:depot@{}>", depot.sip)), "{}", registers[0]);
+    assert!(registers[1].contains("Contact: <sip:depot@203.0.113.9:4321>"), "{}", registers[1]);
 }
 
 /// The trunk in the API, as soon as it is as `wanted`.

@@ -153,7 +153,10 @@ pub(super) async fn resolve(
 ) -> Result<(Way, Line), NoWay> {
     loop {
         let error = match Line::resolve(way.trunk.clone(), &engine.resolver).await {
-            Ok(line) => return Ok((way, line)),
+            Ok(mut line) => {
+                line.seen_at = engine.watched().of(&line.trunk.name).seen_at;
+                return Ok((way, line));
+            }
             Err(error) => error,
         };
         warn!(trunk = way.trunk.name, %error, "the trunk's host has no address");

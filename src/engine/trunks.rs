@@ -25,6 +25,8 @@ pub struct Line {
     pub hops: Vec<Hop>,
     /// When to look for them again.
     pub until: Instant,
+    /// Where the trunk sees us, if a registration has shown it.
+    pub seen_at: Option<SocketAddr>,
 }
 
 impl Line {
@@ -39,7 +41,7 @@ impl Line {
         };
         let transport = Some(transport(trunk.transport));
         let found = resolver.locate(&Server { host: host.clone(), port, transport }).await?;
-        Ok(Self { trunk, hops: found.hops, until: found.until })
+        Ok(Self { trunk, hops: found.hops, until: found.until, seen_at: None })
     }
 
     /// The address that is tried first.
@@ -156,7 +158,7 @@ impl Line {
     /// Our address as the trunk is told it, where `local` is what the route selects.
     pub fn advertised(&self, local: SocketAddr) -> SocketAddr {
         match self.trunk.advertised {
-            Advertised::Auto => local,
+            Advertised::Auto => self.seen_at.unwrap_or(local),
             Advertised::Fixed { ip, port } => SocketAddr::new(ip, port.unwrap_or(local.port())),
         }
     }
