@@ -1,7 +1,7 @@
 # Callahead's two commands are `make demo` and `make test`; both install what they need on Debian or Ubuntu with Rust.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench packages-build packages-test help
+.PHONY: demo test bench fuzz packages-build packages-test help
 
 # Continuous integration keeps what is slow to make outside the checkout, so that the next run finds it.
 ifeq ($(CI),true)
@@ -12,7 +12,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 BUILD_PACKAGES := build-essential cmake pkg-config python3-pip python3-venv ca-certificates \
 	festival festvox-us-slt-hts flite espeak-ng
-TEST_PACKAGES := $(BUILD_PACKAGES) sip-tester baresip-core sox asterisk-core-sounds-en asterisk-core-sounds-en-wav \
+TEST_PACKAGES := $(BUILD_PACKAGES) sip-tester baresip-core sox tshark asterisk-core-sounds-en asterisk-core-sounds-en-wav \
 	chromium $(if $(shell command -v npm),,nodejs npm)
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -40,6 +40,12 @@ bench: packages-test ## figures, with ratios to the peers that were measured on 
 	cargo build --release --locked
 	$(TARGET)/release/callahead model fetch base
 	cargo bench --locked
+
+FUZZ_SECONDS ?= 60
+fuzz: ## what strangers send, damaged in every way, against the core; FUZZ_SECONDS for each of five targets
+	set -e; for target in message uri sdp auth endpoint; do mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target tests/data/torture -- \
+		-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=512 -max_len=8192; done
 
 packages-build:
 	$(call install,$(BUILD_PACKAGES))

@@ -112,8 +112,16 @@ fn open(
     let leg =
         pool.open(&LegConfig { ip: LOCAL, stream: StreamConfig { ssrc, ..StreamConfig::default() } })?;
     let codec = Codec::Pcmu;
-    let connection =
-        Connection { remote, codec, payload_type: 0, telephone_event: Some(101), send: true, receive: true };
+    let connection = Connection {
+        remote,
+        codec,
+        payload_type: 0,
+        telephone_event: Some(101),
+        receive_payload_type: 0,
+        receive_telephone_event: Some(101),
+        send: true,
+        receive: true,
+    };
     leg.try_send(LegCommand::Connect(connection))?;
     leg.try_send(LegCommand::Listen(work.listen))?;
     if work.play {

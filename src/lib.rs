@@ -35,6 +35,7 @@
 //! | [`route`] | core | numbers, trunks, limits |
 //! | [`schedule`] | core | what is due, what is tried again |
 //! | [`call`] | core | `Call`: session, media state and interpreter as one machine; words for states and causes |
+//! | [`trace`] | core | the SIP messages of a call: bounded, masked, as a ladder, as a capture |
 //! | [`diagnostic`] | core | an error in an admin's file: file, line, column, the line itself, what to write |
 //! | [`config`] | shell | `callahead.toml` and the trunk files |
 //! | [`engine`] | shell | sockets, call tasks, media threads, scheduler, drain |
@@ -42,6 +43,7 @@
 //! | [`transcribe`] | shell | the model, the worker process, the durable queue |
 //! | [`speech`] | shell | text to speech, audio files, the prompt cache |
 //! | [`store`] | shell | SQLite; all SQL is here |
+//! | [`metrics`] | shell | what is counted, for Prometheus |
 //! | [`http`] | shell | the API and the embedded page |
 //! | [`carrier`] | shell | the practice trunk: customers who answer, speak, press digits, are busy |
 //! | [`commands`] | shell | one file a command of the command line |
@@ -102,6 +104,7 @@ pub mod rtp;
 pub mod schedule;
 pub mod sdp;
 pub mod sip;
+pub mod trace;
 pub mod words;
 
 /// Declares the modules of the shell, which read the clock, files and sockets for the core.
@@ -114,4 +117,4 @@ macro_rules! shell {
     };
 }
 
-shell! { carrier commands config engine http record speech store transcribe }
+shell! { carrier commands config engine http metrics record speech store transcribe }

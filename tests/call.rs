@@ -11,6 +11,7 @@ mod call_stage;
 
 use call_stage::{Act, CLEAR, PROMPT, Script, Stage, Weather, plan, shipped};
 use callahead::call::{AnswerRange, EndCause, MediaCommand, Progress};
+use callahead::media::Connection;
 use callahead::sip::session::{SessionEvent, Side};
 
 const SEEDS: u64 = 120;
@@ -215,13 +216,71 @@ fn a_line_that_dies_in_the_answer_keeps_it() {
 fn a_reinvite_is_answered_and_the_call_goes_on() {
     let stage = run(on_answer(&[(1000, Act::Reoffer("sendonly")), (2500, Act::Press('1'))]));
     assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
-    let finals: Vec<_> = stage.reanswers.iter().filter(|text| text.starts_with("SIP/2.0 200")).collect();
-    assert_eq!(finals.len(), 1, "{:?}", stage.reanswers);
-    assert!(finals[0].contains("a=recvonly") && finals[0].contains("m=audio 20000"), "{}", finals[0]);
-    let connects: Vec<_> =
-        stage.commands.iter().filter(|command| matches!(command, MediaCommand::Connect(_))).collect();
+    let [answer] = &stage.reanswers[..] else { panic!("{:?}", stage.reanswers) };
+    assert!(answer.contains("a=recvonly") && answer.contains("m=audio 20000"), "{answer}");
+    let connects = connects(&stage);
     assert_eq!(connects.len(), 2);
-    assert!(format!("{:?}", connects[1]).contains("192.0.2.2:30002"), "{:?}", connects[1]);
+    assert_eq!(connects[1].remote, "192.0.2.2:30002".parse().unwrap());
+    // They hold us: we send nothing.
+    assert!(!connects[1].send && connects[1].receive, "{:?}", connects[1]);
+}
+
+fn connects(stage: &Stage) -> Vec<Connection> {
+    let connection = |command: &MediaCommand| match command {
+        MediaCommand::Connect(connection) => Some(*connection),
+        _ => None,
+    };
+    stage.commands.iter().filter_map(connection).collect()
+}
+
+/// Our o= line in a description.
+fn version(sdp: &str) -> u64 {
+    let origin = sdp.lines().find(|line| line.starts_with("o=")).unwrap();
+    origin.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
+#[test]
+fn hold_and_resume_tell_both_sides_and_the_media() {
+    let acts = [(1000, Act::Hold), (2000, Act::Resume), (3500, Act::Press('1'))];
+    let stage = run(on_answer(&acts));
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    let [hold, resume] = &stage.reoffers[..] else { panic!("{:?}", stage.reoffers) };
+    assert!(hold.contains("a=sendonly") && version(hold) == 2, "{hold}");
+    assert!(resume.contains("a=sendrecv") && version(resume) == 3, "{resume}");
+    let ways: Vec<_> = connects(&stage).iter().map(|one| (one.send, one.receive)).collect();
+    assert_eq!(ways, [(true, true), (true, false), (true, true)]);
+}
+
+#[test]
+fn a_refused_hold_leaves_the_call_as_it_was() {
+    let script = Script { refuses: Some(488), ..on_answer(&[(1000, Act::Hold), (2500, Act::Press('1'))]) };
+    let stage = run(script);
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    assert_eq!((stage.reoffers.len(), connects(&stage).len()), (1, 1));
+}
+
+#[test]
+fn hold_from_both_sides_meets_and_is_made_good() {
+    for seed in 0..20 {
+        let acts = [(1001 + seed % 9, Act::Hold), (1010, Act::Reoffer("sendonly")), (9000, Act::WeHangUp)];
+        let stage = Stage::new(seed, CLEAR, &shipped("delivery-confirm"), on_answer(&acts)).run();
+        stage.conclusion();
+        let last = *connects(&stage).last().unwrap();
+        assert!(!last.receive, "seed {seed}: {last:?}");
+        let held = stage.reoffers.iter().chain(&stage.reanswers);
+        let held = held.filter(|sdp| sdp.contains("a=sendonly") || sdp.contains("a=inactive")).count();
+        assert!(held > 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reinvite_without_an_offer_gets_what_is_in_force() {
+    let stage = run(on_answer(&[(1000, Act::AskForOffer), (2500, Act::Press('1'))]));
+    assert_eq!(stage.conclusion().outcome.as_deref(), Some("confirmed"));
+    let [offer] = &stage.reoffers[..] else { panic!("{:?}", stage.reoffers) };
+    // Nothing changed since the INVITE, so nothing counts up.
+    assert!(version(offer) == 1 && offer.contains("m=audio 20000 RTP/AVP 0 8 101"), "{offer}");
+    assert_eq!(connects(&stage).len(), 2);
 }
 
 #[test]

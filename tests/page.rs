@@ -21,7 +21,8 @@ fn the_page_works_in_a_browser() {
     }
     let site = Site::start();
     site.recorded("A1", "Ada Lovelace");
-    site.called("A2", "Charles Babbage", 1, Some((EndCause::Busy, "busy")));
+    let busy = site.called("A2", "Charles Babbage", 1, Some((EndCause::Busy, "busy")));
+    site.traced(busy);
     site.called("A3", "Mary Somerville", 2, Some((EndCause::Human, "home")));
     site.called("A4", "George Boole", 3, None);
     let mut browser = Command::new("node");

@@ -2,6 +2,7 @@
 //! recorded, and what they heard with what we said. Speech is the human speech of Debian's Asterisk prompts.
 
 mod prompts;
+#[allow(dead_code, reason = "other tests need more of it")]
 mod support {
     pub mod baresip;
     pub mod engine;
@@ -119,6 +120,18 @@ async fn sipp_rings_with_early_media_and_answers_late() {
     assert_message_taken(&ended);
     let (left, _) = engine.channels(ended.recording());
     whole(&left, &peer.said());
+    peer.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_rings_reliably_updates_and_offers_again() {
+    let sound = prompts::named("conf-getpin").path;
+    let peer = Sipp::start("offers", 1, std::slice::from_ref(&sound));
+    let engine = TestEngine::start(peer.address, MESSAGE, &[], CREDENTIALS.1).await;
+    let ended = engine.ended(engine.call(NUMBER).await).await;
+    assert_message_taken(&ended);
+    // SIPp checked the messages; the re-INVITE in mid-speech costs no frame.
+    whole(&engine.channels(ended.recording()).0, &peer.said());
     peer.finish();
 }
 

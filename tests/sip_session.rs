@@ -17,12 +17,19 @@ use callahead::sip::message::{Address, HeaderName, Message, Method, Uri};
 use callahead::sip::session::{Failure, OutgoingInvite, Session, SessionEvent, SessionOutput, Side};
 use callahead::sip::transaction::Timing;
 
+#[path = "sip_session/offers.rs"]
+mod offers;
+#[path = "sip_session/reliable.rs"]
+mod reliable;
+
 struct Bench {
     now: Instant,
     endpoint: Endpoint,
     session: Session,
     sent: Vec<Message>,
     events: Vec<SessionEvent>,
+    /// Our tag in outgoing calls.
+    tag: String,
 }
 
 fn ours() -> SocketAddr {
@@ -59,16 +66,24 @@ impl Bench {
             timing: Timing::default(),
         };
         let session = Session::invite(now, endpoint.connect(), invite);
-        Self { now, endpoint, session, sent: Vec::new(), events: Vec::new() }.drained()
+        let mut bench =
+            Self { now, endpoint, session, sent: Vec::new(), events: Vec::new(), tag: String::new() }
+                .drained();
+        bench.tag = bench.sent[0].from_tag().unwrap();
+        bench
     }
 
     fn callee(body: &str) -> Self {
+        Self::callee_of(&request("INVITE", "1", "", "z9hG4bKinvite", body))
+    }
+
+    fn callee_of(bytes: &[u8]) -> Self {
         let now = Instant::now();
         let mut endpoint = endpoint(Accept::All);
-        let bytes = request("INVITE", "1", "", "z9hG4bKinvite", body);
-        let Received::Incoming(call) = endpoint.handle_message(now, peer(), ours(), &bytes) else { panic!() };
+        let Received::Incoming(call) = arrive(&mut endpoint, now, bytes) else { panic!() };
         let session = Session::incoming(now, *call, uri("sip:bob@192.0.2.1"), Timing::default());
-        Self { now, endpoint, session, sent: Vec::new(), events: Vec::new() }.drained()
+        let tag = String::new();
+        Self { now, endpoint, session, sent: Vec::new(), events: Vec::new(), tag }.drained()
     }
 
     fn drained(mut self) -> Self {
@@ -86,7 +101,7 @@ impl Bench {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        match self.endpoint.handle_message(self.now, peer(), ours(), bytes) {
+        match arrive(&mut self.endpoint, self.now, bytes) {
             Received::Session(id, message) => {
                 assert_eq!(id, self.session.id());
                 self.session.handle_message(self.now, peer(), *message);
@@ -149,6 +164,17 @@ fn request(method: &str, number: &str, to_tag: &str, branch: &str, body: &str) -
         body.len()
     )
     .into_bytes()
+}
+
+/// A datagram from the peer.
+fn arrive(endpoint: &mut Endpoint, now: Instant, bytes: &[u8]) -> Received {
+    endpoint.handle_message(now, peer(), ours(), bytes)
+}
+
+/// The message with more fields.
+fn with(bytes: &[u8], fields: &str) -> Vec<u8> {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    text.replacen("Contact:", &format!("{fields}\r\nContact:"), 1).into_bytes()
 }
 
 #[test]
@@ -364,8 +390,15 @@ fn the_callee_hangs_up_only_after_the_ack() {
 #[test]
 fn requests_in_the_call_get_the_status_of_the_rfc() {
     let (mut bench, tag) = standing();
-    let table =
-        [("OPTIONS", 200), ("INFO", 200), ("UPDATE", 405), ("MESSAGE", 405), ("REFER", 405), ("DANCE", 501)];
+    let table = [
+        ("OPTIONS", 200),
+        ("INFO", 200),
+        ("UPDATE", 200),
+        ("PRACK", 481),
+        ("MESSAGE", 405),
+        ("REFER", 405),
+        ("DANCE", 501),
+    ];
     for (at, (method, status)) in table.into_iter().enumerate() {
         let bytes = request(method, &(10 + at).to_string(), &tag, &format!("z9hG4bK{method}"), "");
         bench.receive(&bytes);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 600;
 
 /// Modules without async, clock, sockets, files or global randomness.
-const CORE: &[&str] = &["sip", "sdp", "rtp", "audio", "media", "dialplan", "route", "schedule", "call"];
+const CORE: &[&str] =
+    &["sip", "sdp", "rtp", "audio", "media", "dialplan", "route", "schedule", "call", "trace"];
 
 /// What each module may `use crate::…`; every module may also use itself and `pii`.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -21,13 +22,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("route", &[]),
     ("schedule", &["route", "call"]),
     ("call", &["dialplan", "sip", "sdp", "media", "audio"]),
+    ("trace", &["sip", "call"]),
     ("diagnostic", &[]),
     ("config", &["diagnostic", "dialplan", "route", "schedule", "sdp", "speech"]),
     ("record", &["media", "audio"]),
     ("speech", &["audio"]),
-    ("store", &["call"]),
+    ("store", &["call", "sip", "trace"]),
+    ("metrics", &["sip", "call", "trace", "store"]),
     ("transcribe", &["audio", "speech", "store"]),
-    ("http", &["store", "engine"]),
+    ("http", &["store", "engine", "trace", "metrics"]),
     ("carrier", &["sip", "sdp", "media", "audio", "speech", "engine", "diagnostic"]),
     (
         "engine",
@@ -48,6 +51,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "dialplan",
             "http",
             "diagnostic",
+            "metrics",
+            "trace",
         ],
     ),
 ];

@@ -8,10 +8,12 @@
 //!   command     ──────►└──────────────────────────────┘──► Concluded    how it ended, once; then Finished
 //! ```
 //!
-//! Phases: `Dialing` until the callee answers or refuses, `Talking` while the dialplan runs, `Closing` from our BYE or
+//! Phases: `Dialing` until the callee answers or refuses (or `Alerting` and `Confirming` for a call that came in, until our
+//! answer and until its ACK), `Talking` while the dialplan runs, `Closing` from our BYE or
 //! CANCEL (or the peer's) until the session's last transaction is over. The call is concluded when `Closing` begins.
 
 pub mod cause;
+mod incoming;
 pub mod state;
 mod talk;
 
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::dialplan::Prompt;
 use crate::media::{Connection, StreamEvent};
-use crate::sdp::{self, Direction, MediaPolicy, Negotiated, SdpError, SessionOrigin};
+use crate::sdp::{Direction, Exchange, MediaPolicy, Negotiated, SdpError, SessionOrigin};
 use crate::sip::message::Message;
 use crate::sip::session::{Failure, Session, SessionEvent, SessionOutput, Side};
 use crate::sip::{Hop, Transmit};
@@ -33,7 +35,7 @@ pub use talk::{AnswerRange, MediaCommand, PromptAudio, Talk};
 /// The bounds of one call.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long it may ring before we give up and CANCEL.
+    /// How long it may ring before we give up and CANCEL; how long a call that came in rings before we answer.
     pub ring: Duration,
     /// How long it may last after the answer.
     pub duration: Duration,
@@ -101,6 +103,8 @@ pub struct Conclusion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Dialing { give_up_at: Instant },
+    Alerting { answer_at: Instant },
+    Confirming,
     Talking { end_at: Instant },
     Closing,
     Finished,
@@ -110,14 +114,18 @@ enum Phase {
 pub struct Call {
     session: Session,
     talk: Talk,
-    media: MediaPolicy,
-    origin: SessionOrigin,
-    local_rtp: SocketAddr,
+    exchange: Exchange,
+    /// We hold the other side, or want to.
+    holding: bool,
+    /// Our last description holds.
+    held: bool,
     limits: Limits,
     phase: Phase,
     /// The trunk has answered anything at all.
     heard: bool,
     rang: bool,
+    /// For a call that came in, until its ACK.
+    reply: Option<incoming::Reply>,
     outputs: VecDeque<Output>,
 }
 
@@ -125,20 +133,28 @@ impl Call {
     /// A call whose INVITE `session` is about to send, with what that INVITE offered.
     pub fn new(now: Instant, session: Session, talk: Talk, offered: Offered, limits: Limits) -> Self {
         let phase = Phase::Dialing { give_up_at: now + limits.ring };
-        let mut call = Self {
+        let mut call = Self::begin(session, talk, offered, limits, phase);
+        // What the INVITE says already.
+        call.exchange.offer(Direction::SendRecv);
+        call.settle(now);
+        call
+    }
+
+    fn begin(session: Session, talk: Talk, offered: Offered, limits: Limits, phase: Phase) -> Self {
+        let exchange = Exchange::new(offered.media, offered.origin, offered.local_rtp);
+        Self {
             session,
             talk,
-            media: offered.media,
-            origin: offered.origin,
-            local_rtp: offered.local_rtp,
+            exchange,
+            holding: false,
+            held: false,
             limits,
             phase,
             heard: false,
             rang: false,
+            reply: None,
             outputs: VecDeque::new(),
-        };
-        call.settle(now);
-        call
+        }
     }
 
     /// A SIP message of this call's session arrived.
@@ -182,6 +198,10 @@ impl Call {
                 self.close(now, EndCause::Cancelled, None, None);
                 self.session.cancel(now);
             }
+            Phase::Alerting { .. } | Phase::Confirming => {
+                self.close(now, EndCause::Cancelled, None, Some("hung up by us".to_owned()));
+                self.session.hang_up(now, None);
+            }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));
                 self.session.hang_up(now, None);
@@ -191,12 +211,31 @@ impl Call {
         self.settle(now);
     }
 
+    /// Puts the other side on hold with a re-INVITE: it hears us and says nothing (RFC 3264 §8.4). When it holds us too,
+    /// nobody sends. Begins as soon as an offer can be made; a refusal leaves the call as it was.
+    pub fn hold(&mut self, now: Instant) {
+        self.holding = true;
+        self.settle(now);
+    }
+
+    /// Ends [`Call::hold`]; media flows again unless the other side holds us.
+    pub fn resume(&mut self, now: Instant) {
+        self.holding = false;
+        self.settle(now);
+    }
+
+    /// Whether the other side has agreed to be on hold.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// When [`Call::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Dialing { give_up_at } => Some(give_up_at),
+            Phase::Alerting { answer_at } => Some(answer_at),
             Phase::Talking { end_at } => Some(self.talk.poll_timeout().map_or(end_at, |at| at.min(end_at))),
-            Phase::Closing => None,
+            Phase::Confirming | Phase::Closing => None,
             Phase::Finished => return None,
         };
         [own, self.session.poll_timeout()].into_iter().flatten().min()
@@ -210,11 +249,15 @@ impl Call {
                 let seconds = self.limits.ring.as_secs();
                 let (cause, reason) = match self.heard {
                     true => (EndCause::NoAnswer, format!("it rang for {seconds} s")),
-                    false => (EndCause::NetworkError, format!("the trunk did not answer the INVITE for {seconds} s")),
+                    false => (
+                        EndCause::NetworkError,
+                        format!("the trunk did not answer the INVITE for {seconds} s"),
+                    ),
                 };
                 self.close(now, cause, None, Some(reason));
                 self.session.cancel(now);
             }
+            Phase::Alerting { answer_at } if answer_at <= now => self.pick_up(now),
             Phase::Talking { end_at } if end_at <= now => {
                 self.talk.time_up(now);
                 self.close(
@@ -251,7 +294,7 @@ impl Call {
             } else if self.talk.wants_hangup() && matches!(self.phase, Phase::Talking { .. }) {
                 self.close(now, EndCause::Human, None, None);
                 self.session.hang_up(now, None);
-            } else {
+            } else if !self.offer_hold(now) {
                 return;
             }
         }
@@ -264,22 +307,27 @@ impl Call {
             SessionEvent::EarlyMedia { sdp } => {
                 self.on_ringing();
                 if let Ok(negotiated) = self.negotiate(&sdp) {
-                    self.outputs
-                        .push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                    self.connect(&negotiated);
                 }
             }
             SessionEvent::Answered { sdp } => self.on_answered(now, sdp.as_deref()),
             SessionEvent::Offer { sdp } => self.on_offer(now, sdp.as_deref()),
+            SessionEvent::OfferAnswered { sdp } => self.on_reanswer(sdp.as_deref()),
+            SessionEvent::OfferRefused { status } => self.on_offer_refused(status),
             SessionEvent::Failed(failure) => self.on_failed(now, failure),
-            SessionEvent::Ended { by, .. } => {
-                let reason = (by == Side::Remote).then(|| "the customer hung up".to_owned());
-                self.close(now, EndCause::Human, None, reason);
+            SessionEvent::Ended { by: Side::Remote, .. } => {
+                self.close(now, EndCause::Human, None, Some("the customer hung up".to_owned()));
+            }
+            // What we end ourselves is concluded by then; otherwise the other side was lost.
+            SessionEvent::Ended { by: Side::Local, reason } => {
+                self.close(now, EndCause::NetworkError, None, reason);
             }
             SessionEvent::Finished => {
                 self.phase = Phase::Finished;
                 self.outputs.push_back(Output::Finished);
             }
-            SessionEvent::Trying | SessionEvent::Acknowledged { .. } => {}
+            SessionEvent::Acknowledged { sdp } => self.on_acknowledged(now, sdp.as_deref()),
+            SessionEvent::Trying => {}
         }
     }
 
@@ -295,12 +343,7 @@ impl Call {
             return; // it crossed our CANCEL; the session hangs up by itself
         }
         match answer.ok_or(SdpError::NoAudio).and_then(|sdp| self.negotiate(sdp)) {
-            Ok(negotiated) => {
-                self.phase = Phase::Talking { end_at: now + self.limits.duration };
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
-                self.outputs.push_back(Output::Progress(Progress::Answered));
-                self.talk.start(now);
-            }
+            Ok(negotiated) => self.begin_talk(now, Connection::from(&negotiated)),
             Err(error) => {
                 self.rang = true; // somebody has picked up a phone
                 self.close(
@@ -314,17 +357,25 @@ impl Call {
         }
     }
 
+    fn begin_talk(&mut self, now: Instant, connection: Connection) {
+        self.phase = Phase::Talking { end_at: now + self.limits.duration };
+        self.outputs.push_back(Output::Media(MediaCommand::Connect(connection)));
+        self.outputs.push_back(Output::Progress(Progress::Answered));
+        self.talk.start(now);
+    }
+
     /// A re-INVITE: the same policy answers it as offered the first time; one without an offer gets ours again.
     fn on_offer(&mut self, now: Instant, offer: Option<&[u8]>) {
-        self.origin.version += 1;
+        let wanted = self.wanted_direction();
         let Some(offer) = offer else {
-            let ours = sdp::offer(&self.media, self.origin, self.local_rtp, Direction::SendRecv);
+            let ours = self.exchange.offer(wanted);
             return self.session.answer_offer(now, &ours);
         };
-        match sdp::answer(offer, &self.media, self.origin, self.local_rtp, Direction::SendRecv) {
+        match self.exchange.answer(offer, wanted) {
             Ok((answer, negotiated)) => {
+                self.held = self.holding;
                 self.session.answer_offer(now, &answer);
-                self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(&negotiated))));
+                self.connect(&negotiated);
             }
             Err(_) => self.session.reject_offer(now, 488),
         }
@@ -343,20 +394,56 @@ impl Call {
                 let remedy = "the trunk refused our username or password: see the trunk's file";
                 (EndCause::TrunkError, Some(401), Some(remedy.to_owned()))
             }
+            Failure::Cancelled if matches!(self.phase, Phase::Alerting { .. }) => {
+                (EndCause::Cancelled, Some(487), Some("the caller hung up before we answered".to_owned()))
+            }
             Failure::Cancelled => (EndCause::Cancelled, None, None),
             other => (EndCause::NetworkError, None, Some(other.to_string())),
         };
         self.close(now, cause, status, reason);
     }
 
+    fn wanted_direction(&self) -> Direction {
+        if self.holding { Direction::SendOnly } else { Direction::SendRecv }
+    }
+
+    /// Sends the re-INVITE that hold or resume still needs; `false` when there is nothing to do now.
+    fn offer_hold(&mut self, now: Instant) -> bool {
+        let talking = matches!(self.phase, Phase::Talking { .. });
+        if !talking || self.holding == self.held || !self.session.can_offer() {
+            return false;
+        }
+        let offer = self.exchange.offer(self.wanted_direction());
+        self.session.reinvite(now, Some(&offer)).is_ok()
+    }
+
+    fn on_reanswer(&mut self, answer: Option<&[u8]>) {
+        // What was offered: another wish since then makes the next offer.
+        self.held = self.exchange.offered() != Direction::SendRecv;
+        if let Some(Ok(negotiated)) = answer.map(|sdp| self.negotiate(sdp)) {
+            self.connect(&negotiated);
+        }
+    }
+
+    /// After glare the offer is made again when it can be; anything else leaves the call as it was.
+    fn on_offer_refused(&mut self, status: u16) {
+        if status != 491 {
+            self.holding = self.held;
+        }
+    }
+
+    fn connect(&mut self, negotiated: &Negotiated) {
+        self.outputs.push_back(Output::Media(MediaCommand::Connect(Connection::from(negotiated))));
+    }
+
     fn negotiate(&self, answer: &[u8]) -> Result<Negotiated, SdpError> {
-        sdp::accept(answer, &self.media, Direction::SendRecv)
+        self.exchange.accept(answer)
     }
 
     /// Fixes the conclusion; the first one counts.
     fn close(&mut self, now: Instant, cause: EndCause, sip_status: Option<u16>, reason: Option<String>) {
         let answered = match self.phase {
-            Phase::Dialing { .. } => false,
+            Phase::Dialing { .. } | Phase::Alerting { .. } | Phase::Confirming => false,
             Phase::Talking { .. } => true,
             Phase::Closing | Phase::Finished => return,
         };

@@ -39,7 +39,7 @@ words! {
         TrunkError = "trunk_error",
         /// Nothing came back, or media stopped before anything was said.
         NetworkError = "network_error",
-        /// Cancelled by a person or a system of ours.
+        /// Cancelled by a person or a system of ours, or by the caller of an incoming call before we answered.
         Cancelled = "cancelled",
         /// The engine died while dialling: whether the phone rang is not known, so it is never redialled by itself.
         Unknown = "unknown",

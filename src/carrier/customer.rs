@@ -60,6 +60,7 @@ pub async fn run(
         finished: false,
     };
     line.begin(answering);
+    let mut lost = signalling.lost();
     while !line.finished {
         line.settle().await;
         if line.finished {
@@ -87,6 +88,7 @@ pub async fn run(
                     script.handle_media(Instant::now(), &event);
                 }
             }
+            Ok(hop) = lost.recv() => line.session.handle_unreachable(Instant::now(), hop),
             () = timer => line.handle_timeout(media),
         }
     }

@@ -22,11 +22,12 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::engine::media::MediaPool;
-use crate::engine::signalling::{Inbound, Signalling, Unclaimed};
+use crate::engine::signalling::{self, Inbound, Signalling, Unclaimed};
 use crate::pii::{Redacted, Secret};
 use crate::sip::auth::{Algorithm, Challenger, Verdict};
 use crate::sip::endpoint::{Accept, EndpointConfig};
-use crate::sip::message::{Header, HeaderName, Message, Method};
+use crate::sip::Hop;
+use crate::sip::message::{Header, HeaderName, Message, Method, Uri};
 use crate::sip::session::{IncomingCall, Session};
 use crate::sip::transaction::Timing;
 use customer::Answering;
@@ -122,7 +123,7 @@ impl Carrier {
         let number = called_number(&call.request);
         let verdict = self.check(&self.proxy, now, &call.request);
         let source = call.source;
-        let contact = match self.contact(source.address) {
+        let contact = match self.contact(source) {
             Some(contact) => contact,
             None => return self.signalling.release(id),
         };
@@ -165,9 +166,9 @@ impl Carrier {
         challenger.lock().unwrap_or_else(PoisonError::into_inner).verify(now, request, password)
     }
 
-    fn contact(&self, peer: SocketAddr) -> Option<crate::sip::message::Uri> {
+    fn contact(&self, peer: Hop) -> Option<Uri> {
         let local = self.signalling.address_towards(peer).ok()?;
-        crate::sip::message::Uri::parse(&format!("sip:carrier@{local}")).ok()
+        signalling::contact("carrier", local, peer.transport).ok()
     }
 }
 

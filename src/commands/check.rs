@@ -27,6 +27,12 @@ impl Check {
             let steps = plan.steps().count();
             println!("dialplan {}: {} ({steps} steps; {})", plan.name(), plan.title(), plan.languages().join(", "));
         }
+        for (number, did) in &config.numbers {
+            println!("number {}: answered by the plan {}", number.e164(), did.plan);
+        }
+        for phone in config.phones.values() {
+            println!("phone {}: {}, {} devices at most", phone.name, phone.number.e164(), phone.max_contacts);
+        }
         if config.plans.is_empty() {
             bail!("there is no dialplan in {}", config.dialplans.display());
         }

@@ -9,6 +9,7 @@ mod demo;
 mod key;
 mod route;
 mod serve;
+mod trace;
 mod user;
 
 use std::io::IsTerminal;
@@ -70,6 +71,8 @@ enum Command {
     Model(cli::Model),
     /// Run the practice trunk: a simulated carrier with customers who answer, speak, press digits or are busy.
     Carrier(carrier::CarrierArgs),
+    /// Show what was said with the trunk during a call: a ladder, the messages, or a capture for Wireshark.
+    Trace(trace::Trace),
     /// Practice trunk, engine and five deliveries, with a live table.
     Demo(demo::Demo),
     /// Manage the people who sign in.
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Transcribe(command) => command.run(&places.models),
         Command::Model(command) => command.run(&places.models),
         Command::Carrier(command) => command.run(&places),
+        Command::Trace(command) => command.run(&places),
         Command::Demo(command) => command.run(&places),
         Command::User(command) => command.run(&places),
         Command::Key(command) => command.run(&places),

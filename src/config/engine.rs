@@ -1,19 +1,20 @@
 //! `callahead.toml`: the engine itself.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::diagnostic::document::{Item, Table};
 use super::trunk::{read_country, read_prefixes};
-use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Sip, Whisper};
+use super::{Calls, Config, Http, Limits, Media, Recordings, Routing, Whisper, sip};
 use crate::route::Strategy;
 use crate::speech::{Engine, Voice, Voices};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads the engine's settings; paths are relative to `dir`. The trunks and plans of the result are empty.
 pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
@@ -30,10 +31,7 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
     };
     let (data, dialplans) = (path("data", "../data"), path("dialplans", "../dialplans"));
     let http = section(root, "http", |table| Some(Http { listen: listen(table, "127.0.0.1:8088")? }));
-    let sip = section(root, "sip", |table| {
-        let (listen, dns) = (listen(table, "127.0.0.1:5060"), read_dns(table));
-        Some(Sip { listen: listen?, dns: dns? })
-    });
+    let sip = section(root, "sip", |table| sip::read(table, dir));
     let media = section(root, "media", read_media);
     let recordings = section(root, "recordings", |table| {
         let min_free_mb = number(table, "min_free_mb", 500, 0, 100_000_000)?;
@@ -74,6 +72,8 @@ pub(super) fn read(root: &Table<'_, '_>, dir: &Path) -> Option<Config> {
         calls: calls?,
         trunks: BTreeMap::new(),
         plans: BTreeMap::new(),
+        numbers: BTreeMap::new(),
+        phones: BTreeMap::new(),
     })
 }
 
@@ -93,7 +93,7 @@ fn section<T>(
 }
 
 /// `dir/path` without the `x/..` that a relative default brings along, so that messages are readable.
-fn join(dir: &Path, path: &str) -> PathBuf {
+pub(super) fn join(dir: &Path, path: &str) -> PathBuf {
     match (path.strip_prefix("../"), dir.file_name(), dir.parent()) {
         (Some(rest), Some(_), Some(parent)) => parent.join(rest),
         _ => dir.join(path),
@@ -104,7 +104,7 @@ fn number(table: &Table<'_, '_>, key: &'static str, default: u32, low: u32, high
     table.get(key).map_or(Some(default), |item| item.integer(low..=high))
 }
 
-fn time(
+pub(super) fn time(
     table: &Table<'_, '_>,
     key: &'static str,
     default: Duration,
@@ -120,24 +120,6 @@ fn listen(table: &Table<'_, '_>, default: &str) -> Option<SocketAddr> {
         Some(item) => item.parsed(&format!("\"{default}\""), parse),
         None => parse(default).ok(),
     }
-}
-
-/// The most DNS servers that may be named.
-const MAX_DNS: usize = 8;
-
-/// Addresses with or without a port, which is 53 then.
-fn read_dns(table: &Table<'_, '_>) -> Option<Vec<SocketAddr>> {
-    let Some(item) = table.get("dns") else { return Some(Vec::new()) };
-    let members = item.list("[\"127.0.0.1:53\"]")?;
-    if members.len() > MAX_DNS {
-        item.error("`dns` names too many servers", format!("name {MAX_DNS} at most"));
-        return None;
-    }
-    let read = |text: &str| {
-        let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-        text.parse::<SocketAddr>().or_else(|_| bare()).map_err(|_| "this is not the IP address of a DNS server")
-    };
-    members.iter().map(|member| member.parsed("\"127.0.0.1:53\"", read)).collect()
 }
 
 fn read_media(table: &Table<'_, '_>) -> Option<Media> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Source, suggest};
 use super::secret::Surroundings;
-use super::{Config, Trunk, engine};
+use super::{Config, Trunk, engine, numbers, phones};
 use crate::diagnostic::{Diagnostic, document};
 use crate::dialplan::{Plan, PromptFiles};
 
@@ -42,12 +42,45 @@ pub(super) fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
     let (plans, found) = load_plans(&config.dialplans);
     findings.extend(found);
     (config.trunks, config.plans) = (trunks, plans);
+    findings.extend(read_house(&mut config, dir, surroundings));
     if findings.is_empty() {
         findings.extend(check_whole(&config, &file));
     }
     let mut all = source.into_diagnostics();
     all.extend(findings);
     if all.is_empty() { Ok(config) } else { Err(all) }
+}
+
+/// Our numbers and telephones: the two files may be absent.
+fn read_house(config: &mut Config, dir: &Path, surroundings: &Surroundings<'_>) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    if let Some((file, text)) = read_optional(&dir.join("numbers.toml"), &mut findings) {
+        match numbers::parse(&file, &text, config) {
+            Ok(numbers) => config.numbers = numbers,
+            Err(found) => findings.extend(found),
+        }
+    }
+    if let Some((file, text)) = read_optional(&dir.join("phones.toml"), &mut findings) {
+        match phones::parse(&file, &text, dir, surroundings, &config.numbers) {
+            Ok(phones) => config.phones = phones,
+            Err(found) => findings.extend(found),
+        }
+    }
+    findings
+}
+
+/// The name and the text of a file that may be absent.
+fn read_optional(path: &Path, findings: &mut Vec<Diagnostic>) -> Option<(String, String)> {
+    if !path.exists() {
+        return None;
+    }
+    match read_file(path) {
+        Ok(text) => Some((path.display().to_string(), text)),
+        Err(error) => {
+            findings.push(error);
+            None
+        }
+    }
 }
 
 /// What only shows when all files are seen together.
@@ -160,8 +193,8 @@ fn read_directory(dir: &Path, findings: &mut Vec<Diagnostic>) -> Vec<(String, Pa
     files
 }
 
-/// Names of trunks and plans appear in addresses of the API and in the database.
-fn is_name(name: &str) -> bool {
+/// Names of trunks, plans and telephones appear in addresses of the API and in the database.
+pub(super) fn is_name(name: &str) -> bool {
     (1..=60).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')

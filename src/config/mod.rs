@@ -3,6 +3,8 @@
 //! ```text
 //! sip-config/callahead.toml       the engine
 //! sip-config/trunks/NAME.toml     a trunk each
+//! sip-config/numbers.toml         which plan answers our numbers (may be absent)
+//! sip-config/phones.toml          the telephones that register here (may be absent)
 //! dialplans/NAME.toml             a plan each (the directory is named in callahead.toml)
 //! ```
 //! [`Config::load`] reads all of it or reports everything that is wrong with it. A `Config` is plain data and comparable, so
@@ -12,7 +14,11 @@
 
 mod engine;
 mod load;
+mod numbers;
+pub mod pem;
+mod phones;
 mod secret;
+mod sip;
 mod trunk;
 
 #[cfg(test)]
@@ -26,12 +32,15 @@ use std::time::Duration;
 
 
 pub use load::{load_plans, prompts_in};
+pub use numbers::Did;
+pub use phones::Phone;
+pub use sip::Sip;
 pub use trunk::{
     Advertised, Caller, Country, NumberFormat, Proxy, Register, Tls, Transport, Trunk,
 };
 
 use crate::dialplan::Plan;
-use crate::route::{Prefix, RouteRules, Strategy};
+use crate::route::{Number, Prefix, RouteRules, Strategy};
 use crate::schedule::RetryPolicy;
 use crate::speech::Voices;
 
@@ -68,6 +77,10 @@ pub struct Config {
     pub trunks: BTreeMap<String, Trunk>,
     /// The dialplans by name.
     pub plans: BTreeMap<String, Arc<Plan>>,
+    /// Our numbers, and what answers them.
+    pub numbers: BTreeMap<Number, Did>,
+    /// The telephones of the house by name, which is the username that they register with.
+    pub phones: BTreeMap<String, Phone>,
 }
 
 /// `[http]`.
@@ -75,15 +88,6 @@ pub struct Config {
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
-}
-
-/// `[sip]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sip {
-    /// Where to listen for UDP. The unspecified address means all; trunks are then told the address that the route selects.
-    pub listen: SocketAddr,
-    /// The DNS servers to ask; empty is those of `/etc/resolv.conf`.
-    pub dns: Vec<SocketAddr>,
 }
 
 /// `[media]`.

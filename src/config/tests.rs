@@ -53,6 +53,8 @@ impl Copy {
 
 const ENGINE: &str = "sip-config/callahead.toml";
 const TRUNK: &str = "sip-config/trunks/practice.toml";
+const NUMBERS: &str = "sip-config/numbers.toml";
+const PHONES: &str = "sip-config/phones.toml";
 
 #[test]
 fn what_ships_runs_as_it_is() {
@@ -69,7 +71,7 @@ fn what_ships_runs_as_it_is() {
     assert_eq!((trunk.options_every, trunk.serves.len()), (None, 0), "it registers");
     assert_eq!(trunk.codecs, [Codec::Pcmu, Codec::Pcma]);
     assert!(!format!("{config:?}").contains("practice-only"));
-    for plan in ["delivery-confirm", "eta-update", "opt-out"] {
+    for plan in ["delivery-confirm", "eta-update", "inbound-menu", "opt-out"] {
         assert!(config.plan(plan).is_some(), "{plan}");
     }
     assert_eq!(config.voices.get("es-MX").map(|voice| voice.engine), Some(Engine::EspeakNg));
@@ -279,6 +281,35 @@ const BROKEN: &[Case] = &[
     (ENGINE, "de = {", "fr = {", &["speaks `de`, for which there is no voice", "add `de = {"]),
     (ENGINE, "[limits]", "[limit]", &["unknown key `limit` in the file", "did you mean `limits`?"]),
     (
+        NUMBERS,
+        "plan = \"inbound-menu\"",
+        "plan = \"inbound-menus\"",
+        &["there is no plan `inbound-menus`", "numbers.toml:5:8", "did you mean `inbound-menu`?"],
+    ),
+    (
+        NUMBERS,
+        "plan = \"inbound-menu\"",
+        "plan = \"eta-update\"",
+        &["the plan `eta-update` cannot answer calls", "add `vars = {", "numbers.toml:4:2"],
+    ),
+    (NUMBERS, "plan = \"inbound-menu\"", "", &["has no `plan`", "add `plan = \"inbound-menu\"`"]),
+    (NUMBERS, "\"+12025550100\"", "\"2025550100\"", &["a number without a country", "[\"+442071838750\"]"]),
+    (NUMBERS, "# trunks   = [\"practice\"]", "trunks = [\"practise\"] #", &["did you mean `practice`?"]),
+    (PHONES, "# [phone.desk]", "[phone.desk]", &["[phone.desk] has no `number`", "has no `password`"]),
+    (
+        PHONES,
+        "# [phone.desk]",
+        "[phone.desk]\nnumber = \"+12025550100\"\npassword = { env = \"TRUNK_PASSWORD\" }",
+        &["the number of `desk` is answered by a plan in numbers.toml"],
+    ),
+    (
+        PHONES,
+        "# [phone.desk]",
+        "[phone.desk]\nnumber = \"+12025550180\"\npassword = \"hunter2\"",
+        &["`password` must not stand in this file", "phones.toml:7:12"],
+    ),
+    (PHONES, "# [phone.desk]", "[phones.desk]", &["unknown key `phones`", "did you mean `phone`?"]),
+    (
         "dialplans/opt-out.toml",
         "\"stop\"",
         "\"stopp\"",
@@ -321,6 +352,26 @@ fn every_file_is_examined_before_anything_is_said() {
 }
 
 #[test]
+fn numbers_and_phones_are_read_and_may_be_absent() {
+    let copy = Copy::new();
+    let phones = "[phone.desk]\nnumber = \"+12025550180\"\npassword = { env = \"TRUNK_PASSWORD\" }\n";
+    std::fs::write(copy.path(PHONES), phones).unwrap();
+    let config = copy.load().unwrap();
+    let did = &config.numbers[&"+12025550100".parse::<Number>().unwrap()];
+    assert_eq!((did.plan.as_str(), did.ring, did.trunks.len()), ("inbound-menu", Duration::ZERO, 0));
+    let desk = &config.phones["desk"];
+    assert_eq!((desk.number.e164(), desk.max_contacts), ("+12025550180", 3));
+    assert_eq!(desk.password.reveal(), "from-env");
+    let again = phones.replace("[phone.desk]", "[phone.shed]") + phones;
+    std::fs::write(copy.path(PHONES), again).unwrap();
+    assert!(copy.load().unwrap_err().contains("have the same number"));
+    std::fs::remove_file(copy.path(PHONES)).unwrap();
+    std::fs::remove_file(copy.path(NUMBERS)).unwrap();
+    let config = copy.load().unwrap();
+    assert!(config.numbers.is_empty() && config.phones.is_empty());
+}
+
+#[test]
 fn missing_files_are_named() {
     let copy = Copy::new();
     std::fs::remove_file(copy.path(TRUNK)).unwrap();
@@ -336,8 +387,38 @@ fn missing_files_are_named() {
 fn findings_serialise_for_editors() {
     let copy = Copy::new();
     copy.edit(ENGINE, "[limits]", "[limit]");
+    let text = std::fs::read_to_string(copy.path(ENGINE)).unwrap();
+    let line = text.lines().position(|line| line == "[limit]").unwrap() + 1;
     let found = Config::load(&copy.path("sip-config")).unwrap_err();
     let json = serde_json::to_value(&found).unwrap();
-    assert_eq!((&json[0]["line"], &json[0]["column"]), (&33.into(), &2.into()), "{json}");
+    assert_eq!((&json[0]["line"], &json[0]["column"]), (&line.into(), &2.into()), "{json}");
     assert_eq!(json[0]["help"], "did you mean `limits`?");
+}
+
+#[test]
+fn sip_is_listened_on_at_several_addresses_and_over_tls() {
+    let copy = Copy::new();
+    let one = rcgen::generate_simple_self_signed(["depot.example".to_owned()]).unwrap();
+    std::fs::write(copy.path("sip-config/chain.pem"), one.cert.pem()).unwrap();
+    std::fs::write(copy.path("sip-config/key.pem"), one.signing_key.serialize_pem()).unwrap();
+    let old = "listen = \"127.0.0.1:5060\"";
+    let tls = "listen_tls = \"0.0.0.0:5061\"\ncertificate = \"chain.pem\"\nkey = \"key.pem\"";
+    copy.edit(ENGINE, old, &format!("listen = [\"127.0.0.1:5060\", \"[::1]:5060\"]\n{tls} "));
+    let sip = copy.load().unwrap().sip;
+    assert_eq!((sip.listen.len(), sip.listen_tls.len(), sip.listen_wss.len()), (2, 1, 0));
+    assert_eq!(sip.identity, Some((copy.path("sip-config/chain.pem"), copy.path("sip-config/key.pem"))));
+
+    copy.edit(ENGINE, "key = \"key.pem\"", "key = \"chain.pem\"");
+    let found = copy.load().unwrap_err();
+    assert!(found.contains("chain.pem: no PRIVATE KEY in it") && found.contains("key = \"chain.pem\""), "{found}");
+    for (from, to, expected) in [
+        ("key = \"chain.pem\"", "", "add `key = \"privkey.pem\"`"),
+        ("certificate = \"chain.pem\"", "", "`listen_tls` without `certificate`"),
+        ("listen_tls = \"0.0.0.0:5061\"", "certificate = \"chain.pem\"\nkey = \"key.pem\"", "add `listen_tls = "),
+        ("\"[::1]:5060\"", "\"::1\"", "this is not an IP address with a port"),
+    ] {
+        copy.edit(ENGINE, from, to);
+        let found = copy.load().unwrap_err();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
 }

@@ -410,7 +410,8 @@ mod tests {
 
     #[test]
     fn decimal_numbers_are_exact() {
-        let cases = [("0", 0), ("12", 12_000_000), ("0.008", 8_000), ("1.000001", 1_000_001), ("0.5", 500_000)];
+        let cases =
+            [("0", 0), ("12", 12_000_000), ("0.008", 8_000), ("1.000001", 1_000_001), ("0.5", 500_000)];
         for (text, value) in cases {
             assert_eq!(parse_millionths(text), Some(value), "{text}");
         }

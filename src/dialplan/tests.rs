@@ -130,6 +130,7 @@ fn shipped_plans_come_to_their_outcomes() {
         ("opt-out", &[Event::Digit('1')], "opt_out"),
         ("opt-out", &[Event::Digit('2')], "opt_in"),
         ("opt-out", &[Event::Timer, Event::Timer], "no_response"),
+        ("inbound-menu", &[Event::Digit('9')], "opt_out"),
     ];
     for (name, replies, outcome) in cases {
         let plan = shipped(name);
@@ -255,7 +256,7 @@ proptest! {
     #[test]
     fn any_events_are_survived(
         events in prop::collection::vec(any_event(), 0..200),
-        name in prop::sample::select(vec!["delivery-confirm", "eta-update", "opt-out"]),
+        name in prop::sample::select(vec!["delivery-confirm", "eta-update", "inbound-menu", "opt-out"]),
         language in "[a-z]{0,3}",
     ) {
         let mut interpreter = Interpreter::new(shipped(name), ada(), &language).unwrap();

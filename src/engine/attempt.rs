@@ -16,6 +16,7 @@ use super::drive::Drive;
 use super::media::{Leg, LegConfig};
 use super::recordings::LiveRecording;
 use super::routing::{self, Failed, NoWay, OnTrunk, Way};
+use super::trace::CallTrace;
 use super::trunks::Line;
 use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
 use crate::config::Config;
@@ -109,8 +110,8 @@ async fn one(
             return Err(error.into());
         }
     }
-    let (conclusion, recording) = dial(engine, config, call.id, attempt, prepared, way.on_trunk).await;
     let trunk = &line.trunk.name;
+    let (conclusion, recording) = dial(engine, config, call.id, attempt, trunk, prepared, way.on_trunk).await;
     info!(call = %call.id, trunk, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
     if conclusion.answered {
         // The end first: it must not be lost while a long recording is finished.
@@ -160,7 +161,8 @@ async fn prepare(
     let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
     let talk = Talk::new(interpreter, render(engine, prompts).await?);
 
-    let local = engine.signalling.address_towards(line.address().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
+    line.tls_peers().for_each(|(address, peer)| engine.signalling.learn_tls_peer(address, peer));
+    let local = engine.signalling.address_towards(line.hop().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
     let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
     let offered = Offered { media: line.media(), origin, local_rtp: line.media_address(leg.local_addr()) };
@@ -171,7 +173,7 @@ async fn prepare(
     Ok(Prepared { talk, leg, invite, offered, tap, recording })
 }
 
-async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
+pub(super) async fn render(engine: &Engine, prompts: Vec<Prompt>) -> Result<PromptAudio, NotBegun> {
     let (cache, mut audio) = (engine.prompts(), PromptAudio::new());
     for prompt in prompts {
         let samples = match &prompt {
@@ -189,6 +191,7 @@ async fn dial(
     config: &Config,
     call: Uuid,
     attempt: Uuid,
+    trunk: &str,
     prepared: Prepared,
     on_trunk: OnTrunk,
 ) -> (Conclusion, LiveRecording) {
@@ -199,6 +202,7 @@ async fn dial(
     engine.running().insert(call, control);
     let (seed, inbox) = engine.signalling.connect();
     let (session_id, now) = (seed.id, Instant::now());
+    let trace = CallTrace::new(engine, attempt, trunk, &seed.call_id, invite.local);
     let session = Session::invite(now, seed, invite);
     let limits = Limits { ring: config.calls.ring_timeout, duration: config.limits.max_call };
     let drive = Drive {
@@ -209,8 +213,10 @@ async fn dial(
         leg: Some(leg),
         tap: Some(Box::new(tap)),
         inbox,
+        lost: engine.signalling.lost(),
         orders,
         on_trunk: Some(on_trunk),
+        trace,
     };
     let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
         cause: EndCause::Unknown,

@@ -11,6 +11,7 @@ use super::Engine;
 use super::drive::Control;
 use crate::dialplan::Interpreter;
 use crate::config::Trunk;
+use crate::metrics::{self, Metrics};
 use crate::http::{EngineControl, EngineStatus, PlanInfo, TrunkInfo, VarProblem};
 use crate::store::Vars;
 use crate::route::{BreakerState, Number};
@@ -91,6 +92,18 @@ impl EngineControl for Engine {
         config.trunks.values().map(info).collect()
     }
 
+    fn measure(&self, metrics: &Metrics) {
+        let (now, media) = (self.media.statistics(), &metrics.media);
+        media.legs.set(i64::try_from(now.legs).unwrap_or(i64::MAX));
+        metrics::set(&media.packets_in, now.packets_in);
+        metrics::set(&media.packets_out, now.packets_out);
+        metrics::set(&media.send_errors, now.send_errors);
+        metrics::set(&media.ticks, now.ticks);
+        metrics::set(&media.late_ticks, now.late_ticks);
+        metrics.sip.set_overflowed(self.signalling.counters.overflowed.load(Ordering::Relaxed));
+        media.set_lateness(now.lateness.p99, now.lateness.max);
+    }
+
     fn status(&self) -> EngineStatus {
         let config = self.config();
         let mut problems = Vec::new();
@@ -101,6 +114,6 @@ impl EngineControl for Engine {
             problems.push(error.to_string());
         }
         let draining = self.draining.load(Ordering::Relaxed);
-        EngineStatus { ready: !draining, draining, active_calls: self.routes().active(), problems }
+        EngineStatus { ready: !draining, draining, active_calls: self.routes().active() + self.arrivals.running(), problems }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep_until;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -14,10 +14,11 @@ use super::Engine;
 use super::media::{Leg, LegCommand, LegEvent};
 use super::routing::{self, OnTrunk};
 use super::signalling::{Inbound, Unreachable};
-use crate::call::{Call, Conclusion, MediaCommand, Output, Progress};
+use super::trace::CallTrace;
+use crate::call::{Call, Conclusion, EndCause, MediaCommand, Output, Progress};
 use crate::dialplan::Prompt;
 use crate::media::{StreamEvent, Tap};
-use crate::sip::SessionId;
+use crate::sip::{Hop, SessionId};
 use crate::store::attempts;
 
 /// What a person or system of ours can tell a running call.
@@ -37,9 +38,12 @@ pub(super) struct Drive {
     pub leg: Option<Leg>,
     pub tap: Option<Box<dyn Tap>>,
     pub inbox: mpsc::Receiver<Inbound>,
+    /// Connections that broke.
+    pub lost: broadcast::Receiver<Hop>,
     pub orders: mpsc::Receiver<Control>,
     /// Handed back when the call is concluded.
     pub on_trunk: Option<OnTrunk>,
+    pub trace: CallTrace,
 }
 
 /// What the loop came to.
@@ -52,7 +56,12 @@ enum Step {
 impl Drive {
     /// Runs the call to its conclusion; its last SIP transactions go on in a task of their own.
     pub async fn run(mut self) -> Option<Conclusion> {
+        let running = self.engine.metrics.trunks.begun(self.trace.peer());
         let conclusion = self.until_concluded().await;
+        drop(running);
+        let cause = conclusion.as_ref().map_or(EndCause::Unknown, |conclusion| conclusion.cause);
+        self.engine.metrics.trunks.ended(self.trace.peer(), cause);
+        self.trace.flush();
         self.tap = None;
         let sound = match self.leg.take() {
             Some(leg) => leg.close().await,
@@ -85,6 +94,7 @@ impl Drive {
         loop {
             while let Some(output) = self.call.poll_output() {
                 if matches!(self.carry_out(output).await, Step::Finished) {
+                    self.trace.flush();
                     return self.engine.signalling.release(self.session);
                 }
             }
@@ -95,6 +105,7 @@ impl Drive {
     async fn carry_out(&mut self, output: Output) -> Step {
         match output {
             Output::Transmit(transmit) => {
+                self.trace.sent(&transmit);
                 if let Err(Unreachable(hop)) = self.engine.signalling.send(&transmit).await {
                     self.call.handle_unreachable(Instant::now(), hop);
                 }
@@ -110,13 +121,8 @@ impl Drive {
 
     /// One input, whatever comes first.
     async fn wait(&mut self) {
-        let deadline = self.call.poll_timeout();
-        let timer = async {
-            match deadline {
-                Some(at) => sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = until(self.call.poll_timeout());
+        let flush = until(self.trace.due());
         let heard = async {
             match self.leg.as_mut() {
                 Some(leg) => leg.events.recv().await,
@@ -125,11 +131,14 @@ impl Drive {
         };
         tokio::select! {
             Some(inbound) = self.inbox.recv() => {
+                self.trace.received(&inbound);
                 self.call.handle_message(Instant::now(), inbound.source, inbound.message);
             }
             Some(event) = heard => self.on_leg(event),
+            Ok(hop) = self.lost.recv() => self.call.handle_unreachable(Instant::now(), hop),
             Some(Control::HangUp) = self.orders.recv() => self.call.hang_up(Instant::now()),
             () = timer => self.call.handle_timeout(Instant::now()),
+            () = flush => self.trace.flush(),
         }
     }
 
@@ -177,6 +186,7 @@ impl Drive {
         let noted = match progress {
             Progress::Ringing => attempts::ringing(&self.engine.store, now, self.attempt).await,
             Progress::Answered => {
+                self.engine.metrics.trunks.answered(self.trace.peer());
                 // The recording begins before the database is asked, so that no word of the customer is missed.
                 if let (Some(tap), Some(leg)) = (self.tap.take(), &self.leg)
                     && let Err(error) = leg.try_send(LegCommand::StartRecording(tap))
@@ -189,5 +199,13 @@ impl Drive {
         if let Err(error) = noted {
             error!(attempt = %self.attempt, %error, "progress could not be stored; the call goes on");
         }
+    }
+}
+
+/// Resolves at that time; never, if there is none.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -154,8 +154,8 @@ impl Drop for Open<'_> {
 
 /// One OPTIONS. Whoever answers lives, whatever the answer, unless it says that it is out of service.
 async fn ask(signalling: &Signalling, line: &Line) -> Result<(), String> {
-    let address = line.address().ok_or("it has no address")?;
-    let local = signalling.address_towards(address).map_err(|error| error.to_string())?;
+    let hop = line.hop().ok_or("it has no address")?;
+    let local = signalling.address_towards(hop).map_err(|error| error.to_string())?;
     let mut request = line.options(local).map_err(|error| error.to_string())?;
     request.hops.truncate(HOPS);
     let patience = SILENCE * u32::try_from(request.hops.len()).unwrap_or(1);

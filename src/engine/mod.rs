@@ -7,24 +7,32 @@
 //! | `attempt` | one attempt from a due call to its stored end |
 //! | `drive` | the loop that carries out what a [`crate::call::Call`] wants |
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
+//! | `inbound` | who may call us, and which plan answers |
+//! | `phones` | telephones of the house that register |
+//! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `resolver` | names to hops, by the DNS and `/etc/hosts` |
 //! | `health` | asks trunks by OPTIONS whether they live; what was seen of each |
 //! | `registrar` | keeps trunks' addresses known and registrations alive |
-//! | [`signalling`] | the SIP socket |
+//! | [`signalling`] | one endpoint over the transports: messages to the tasks of their sessions |
+//! | `transport` | UDP, TCP, TLS and WebSocket: sockets, connections, their limits |
 //! | [`media`] | the media threads |
 //! | `recordings` | journals become files, files become transcription jobs |
 //! | `transcription` | takes transcription jobs and hands them to worker processes |
+//! | `trace` | keeps the SIP messages of calls and registrations |
 //! | `control` | what the API may ask |
 //! | `reload` | an edited file is read, validated and swapped; running calls keep what they began with |
 //!
 //! Shutdown: SIGTERM or Ctrl-C begins a drain. No new calls begin, running ones finish (bounded), then everything stops.
 
+mod answering;
 mod attempt;
 mod control;
 mod drive;
 mod health;
+mod inbound;
 pub mod media;
+mod phones;
 mod recordings;
 mod registrar;
 mod reload;
@@ -33,8 +41,9 @@ mod routing;
 mod scheduler;
 pub mod signalling;
 mod start;
-
+mod trace;
 mod transcription;
+mod transport;
 mod trunks;
 
 use std::collections::{HashMap, HashSet};
@@ -48,6 +57,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::route::Routes;
 use crate::speech::PromptCache;
@@ -69,6 +79,11 @@ pub struct Engine {
     /// What was seen of each trunk.
     watched: Mutex<health::AllWatched>,
     media: media::MediaPool,
+    metrics: Arc<Metrics>,
+    /// The way to the writer of traces.
+    traces: mpsc::Sender<trace::Entry>,
+    arrivals: inbound::Arrivals,
+    phones: phones::Phones,
     recorder: Recorder,
     prompts: RwLock<Arc<PromptCache>>,
     /// Calls with an attempt under way, and how to reach them.

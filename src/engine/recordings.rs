@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Engine;
 use crate::call::Conclusion;
 use crate::record::{self, FinishedRecording, Handle, RecordError, RecordingSpec, Tap};
+use crate::store::RecordingState;
 use crate::store::recordings::{self, AnswerRange};
 
 /// A recording under way, from its journal's first byte to its finished file.
@@ -155,7 +156,10 @@ async fn store_file(engine: &Engine, id: Uuid, file: &recordings::Finished) {
     for wait in [0, 1, 5, 15, 60] {
         tokio::time::sleep(Duration::from_secs(wait)).await;
         match recordings::finished(&engine.store, Timestamp::now(), id, file, true).await {
-            Ok(()) => return engine.transcribe.notify_one(),
+            Ok(()) => {
+                engine.metrics.recording_ended(RecordingState::Ready.as_str());
+                return engine.transcribe.notify_one();
+            }
             Err(error) => {
                 error!(recording = %id, %error, "a finished recording could not be stored; its file is kept");
                 if !error.is_temporary() {
@@ -167,6 +171,7 @@ async fn store_file(engine: &Engine, id: Uuid, file: &recordings::Finished) {
 }
 
 async fn fail(engine: &Engine, id: Uuid, reason: &str) {
+    engine.metrics.recording_ended(RecordingState::Failed.as_str());
     if let Err(error) = recordings::failed(&engine.store, Timestamp::now(), id, reason).await {
         error!(recording = %id, %error, "cannot mark a recording as failed");
     }

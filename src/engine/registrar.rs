@@ -1,19 +1,20 @@
 //! Keeps trunks' addresses known and their registrations alive, so that the carrier knows where we are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::Engine;
 use super::signalling::{Inbound, Unreachable};
-use super::trunks::{self, Line};
+use super::trace::TrunkTrace;
+use super::trunks::Line;
 use crate::config::{Advertised, Config, Trunk};
 use crate::sip::Hop;
 use crate::sip::endpoint::Accept;
@@ -53,9 +54,17 @@ pub(super) async fn run(engine: Arc<Engine>) {
         });
         engine.watched().keep(&config);
         let (lines, until) = resolve(&engine, &config).await;
-        let addresses = lines.iter().flat_map(|line| &line.hops).map(|hop| hop.address.ip()).collect();
-        engine.signalling.set_accept(Accept::From(addresses));
+        let mut addresses: HashMap<std::net::IpAddr, Vec<String>> = HashMap::new();
+        let (mut tls_peers, mut registered) = (HashMap::new(), HashSet::new());
+        let mut starting = Vec::new();
         for line in lines {
+            for hop in &line.hops {
+                addresses.entry(hop.address.ip()).or_default().push(line.trunk.name.clone());
+            }
+            tls_peers.extend(line.tls_peers());
+            if line.trunk.register.is_some() {
+                registered.extend(line.hops.iter().copied());
+            }
             engine.watched().of(&line.trunk.name).hops.clone_from(&line.hops);
             match kept.get(&line.trunk.name) {
                 Some(kept) => drop(kept.hops.send_replace(line.hops)),
@@ -63,11 +72,19 @@ pub(super) async fn run(engine: Arc<Engine>) {
                     let ((leave, left), (hops, moved)) =
                         (watch::channel(false), watch::channel(line.hops.clone()));
                     kept.insert(line.trunk.name.clone(), Kept { trunk: line.trunk.clone(), leave, hops });
-                    tasks.spawn(keep_registered(engine.clone(), line, left, moved));
+                    starting.push((line, left, moved));
                 }
                 None => {}
             }
         }
+        // Before the first REGISTER leaves.
+        engine.signalling.set_tls_peers(tls_peers);
+        engine.signalling.set_kept(registered);
+        for (line, left, moved) in starting {
+            tasks.spawn(keep_registered(engine.clone(), line, left, moved));
+        }
+        engine.signalling.set_accept(Accept::From(addresses.keys().copied().collect()));
+        engine.arrivals.set_trunks(addresses);
         tokio::select! {
             () = sleep_until(until.into()) => {}
             () = engine.trunks_changed.notified() => {}
@@ -116,8 +133,8 @@ async fn keep_registered(
 ) {
     let signalling = &engine.signalling;
     let trunk = line.trunk.name.clone();
-    let Some(address) = line.address() else { return };
-    let local = match signalling.address_towards(address) {
+    let Some(hop) = line.hop() else { return };
+    let local = match signalling.address_towards(hop) {
         Ok(local) => local,
         Err(error) => return warn!(trunk, %error, "no route to the trunk: not registered"),
     };
@@ -128,19 +145,23 @@ async fn keep_registered(
     };
     let (seed, mut inbox) = signalling.register();
     let id = seed.id;
+    let mut trace = TrunkTrace::new(&engine, &trunk, &seed.call_id, local);
+    engine.metrics.trunks.registered(&trunk, false);
     let mut registration = Registration::new(Instant::now(), seed, config);
+    let mut lost = signalling.lost();
     let mut leaving = false;
-    while carry_out(&engine, &trunk, &mut registration).await {
+    while carry_out(&engine, &mut trace, &mut registration).await {
         if moved.has_changed().unwrap_or(false) {
             registration.set_hops(moved.borrow_and_update().clone());
         }
-        let step = wait(&engine, &line, &mut registration, &mut inbox, &mut stop, leaving);
+        let step = wait(&engine, &line, &mut registration, &mut inbox, &mut trace, &mut lost, &mut stop, leaving);
         if leaving {
             if timeout(FAREWELL, step).await.is_err() {
                 break;
             }
         } else if step.await {
             leaving = true;
+            engine.metrics.trunks.not_registering(&trunk);
             registration.unregister(Instant::now());
         }
     }
@@ -148,20 +169,24 @@ async fn keep_registered(
 }
 
 /// Sends what the registration wants sent. False: it is over.
-async fn carry_out(engine: &Engine, trunk: &str, registration: &mut Registration) -> bool {
+async fn carry_out(engine: &Engine, trace: &mut TrunkTrace, registration: &mut Registration) -> bool {
+    let trunk = trace.trunk().to_owned();
     while let Some(output) = registration.poll_output() {
         match output {
             RegistrationOutput::Transmit(transmit) => {
+                trace.sent(&transmit);
                 if let Err(Unreachable(hop)) = engine.signalling.send(&transmit).await {
                     registration.handle_unreachable(Instant::now(), hop);
                 }
             }
             RegistrationOutput::Event(RegistrationEvent::Registered { expires }) => {
-                engine.watched().of(trunk).registered(Timestamp::now());
+                engine.watched().of(&trunk).registered(Timestamp::now());
+                engine.metrics.trunks.registered(&trunk, true);
                 info!(trunk, seconds = expires.as_secs(), "registered");
             }
             RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {
-                engine.watched().of(trunk).refused(Timestamp::now(), failure.to_string());
+                engine.watched().of(&trunk).refused(Timestamp::now(), failure.to_string());
+                engine.metrics.trunks.registered(&trunk, false);
                 warn!(trunk, %failure, retry_seconds = retry_in.as_secs(), "registration failed");
             }
             RegistrationOutput::Event(RegistrationEvent::Unregistered) => return false,
@@ -176,6 +201,8 @@ async fn wait(
     line: &Line,
     registration: &mut Registration,
     inbox: &mut mpsc::Receiver<Inbound>,
+    trace: &mut TrunkTrace,
+    lost: &mut broadcast::Receiver<Hop>,
     stop: &mut watch::Receiver<bool>,
     leaving: bool,
 ) -> bool {
@@ -188,12 +215,14 @@ async fn wait(
     };
     tokio::select! {
         Some(inbound) = inbox.recv() => {
+            trace.received(&inbound);
             let (seen, good) = (seen_at(&inbound.message), inbound.message.status().is_some_and(|status| status < 300));
             registration.handle_message(Instant::now(), inbound.message);
             if let Some(seen) = seen.filter(|_| good && !leaving) {
                 learn(engine, line, registration, seen);
             }
         }
+        Ok(hop) = lost.recv() => registration.handle_unreachable(Instant::now(), hop),
         () = timer => registration.handle_timeout(Instant::now()),
         _ = stop.wait_for(|stop| *stop), if !leaving => return true,
     }
@@ -207,7 +236,7 @@ fn learn(engine: &Engine, line: &Line, registration: &mut Registration, seen: So
     if trunk.advertised != Advertised::Auto || before == Some(seen) {
         return;
     }
-    match trunks::contact(trunk, seen) {
+    match line.contact_at(seen) {
         Ok(contact) => {
             debug!(trunk = trunk.name, %seen, "the trunk sees us at this address");
             registration.set_contact(Instant::now(), contact);

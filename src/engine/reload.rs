@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use super::signalling::server_config;
 use super::{Engine, start};
 use crate::config::Config;
 
@@ -58,6 +59,7 @@ fn swap(engine: &Engine, mut config: Config) {
     let old = engine.config();
     // The data folder is fixed at the start, where `--data` may have named another than the file does.
     config.data.clone_from(&old.data);
+    renew(engine, &config);
     if *old == config {
         return;
     }
@@ -75,14 +77,34 @@ fn swap(engine: &Engine, mut config: Config) {
     info!(needs_restart = fixed, "configuration reloaded; calls that run keep what they began with");
 }
 
+/// A renewed certificate lies under the old names, so that the settings look the same; and trunks' authorities may be new.
+fn renew(engine: &Engine, config: &Config) {
+    if let Some((certificate, key)) = &config.sip.identity {
+        match server_config(certificate, key) {
+            Ok(identity) => engine.signalling.set_identity(identity),
+            Err(error) => error!(%error, "the old certificate is kept"),
+        }
+    }
+    engine.trunks_changed.notify_one();
+}
+
+/// The files of certificates and keys, which may lie anywhere.
+fn certificates(config: &Config) -> Vec<PathBuf> {
+    let trunks = config.trunks.values().map(|trunk| &trunk.tls);
+    let pairs = trunks.clone().filter_map(|tls| tls.client.as_ref()).chain(&config.sip.identity);
+    let pairs = pairs.flat_map(|(certificate, key)| [certificate, key]);
+    trunks.filter_map(|tls| tls.ca.as_ref()).chain(pairs).cloned().collect()
+}
+
 /// Every file with its length and when it was changed: one that is replaced by an older copy is seen as well.
 fn files(engine: &Engine) -> BTreeSet<(PathBuf, u64, Option<SystemTime>)> {
     let config = engine.config();
     let folders = [engine.config_dir.clone(), engine.config_dir.join("trunks"), config.dialplans.clone()];
     let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    let look = |file: std::fs::DirEntry| {
-        let metadata = std::fs::metadata(file.path()).ok().filter(std::fs::Metadata::is_file)?;
-        Some((file.path(), metadata.len(), metadata.modified().ok()))
+    let files = files.map(|file| file.path()).chain(certificates(&config));
+    let look = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, metadata.len(), metadata.modified().ok()))
     };
     files.filter_map(look).collect()
 }

@@ -17,10 +17,13 @@ use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
 use super::resolver::Resolver;
-use super::signalling::Signalling;
-use super::{DRAIN, Engine, health, recordings, registrar, reload, routing, scheduler, transcription};
-use crate::config::Config;
+use super::signalling::{self, BindError, Listen, Signalling, TlsError};
+use super::{
+    DRAIN, Engine, health, inbound, phones, recordings, registrar, reload, routing, scheduler, trace, transcription,
+};
+use crate::config::{Config, Sip};
 use crate::http;
+use crate::metrics::Metrics;
 use crate::record::{RecordError, Recorder, RecorderConfig};
 use crate::route::Routes;
 use crate::sip::endpoint::{Accept, EndpointConfig};
@@ -56,6 +59,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Our certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,6 +106,9 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let prompts = RwLock::new(Arc::new(prompts(&data, &config)?));
     let (signalling, media, listener) = bind(&config).await?;
     let routes = Routes::new(config.route_rules(), Instant::now());
+    let metrics = Arc::new(Metrics::new(signalling.counts.clone()));
+    let (traces, traced) = trace::queue();
+    let phones = phones::Phones::new(&config);
     let (stop, _) = watch::channel(false);
     let (sockets_stop, _) = watch::channel(false);
     let engine = Arc::new(Engine {
@@ -110,6 +119,10 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         routes: Mutex::new(routes),
         signalling,
         media,
+        metrics,
+        traces,
+        arrivals: inbound::Arrivals::new(),
+        phones,
         recorder,
         prompts,
         watched: Mutex::default(),
@@ -128,7 +141,8 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         warn!("nobody can sign in yet: callahead user add NAME --role admin");
     }
     let http = listener.local_addr().map_err(|source| StartError::Folder { path: data, source })?;
-    let tasks = spawn(&engine, listener, models, instance).await;
+    let mut tasks = spawn(&engine, listener, models, instance).await;
+    tasks.spawn(trace::run(engine.clone(), traced));
     Ok(Running { engine, tasks, instance, http })
 }
 
@@ -141,23 +155,31 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
     let address = config.http.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| StartError::Bind { what: "HTTP", address, source })?;
-    let address = config.sip.listen;
     let endpoint = EndpointConfig {
         user_agent: concat!("Callahead/", env!("CARGO_PKG_VERSION")).to_owned(),
         accept: Accept::From(HashSet::new()),
-        incoming: false,
+        incoming: true,
         registrar: false,
-        max_sessions: config.limits.max_calls.saturating_mul(2) as usize,
+        // Sessions linger after their call for up to 64*T1, so that late packets are answered.
+        max_sessions: (config.limits.max_calls.saturating_mul(2))
+            .saturating_add(config.limits.calls_per_second.saturating_mul(64)) as usize,
     };
-    let signalling = Signalling::bind(address, endpoint, rand::random())
+    let signalling = Signalling::bind(listen(config)?, endpoint, rand::random())
         .await
-        .map_err(|source| StartError::Bind { what: "SIP", address, source })?;
+        .map_err(|BindError { what, address, source }| StartError::Bind { what, address, source })?;
     let (first, last) = config.media.rtp_ports;
     let cores = || std::thread::available_parallelism().map_or(2, usize::from);
     let threads = config.media.threads.unwrap_or_else(cores);
     let pool = PoolConfig { threads, ports: first..=last, ..PoolConfig::default() };
     let media = MediaPool::start(&pool).map_err(StartError::Media)?;
     Ok((signalling, media, listener))
+}
+
+/// The SIP sockets, with our certificate where there is one.
+fn listen(config: &Config) -> Result<Listen, StartError> {
+    let Sip { listen, listen_tls, listen_ws, listen_wss, identity, keep_trace: _, dns: _ } = config.sip.clone();
+    let identity = identity.map(|(certificate, key)| signalling::server_config(&certificate, &key)).transpose()?;
+    Ok(Listen { plain: listen, tls: listen_tls, ws: listen_ws, wss: listen_wss, identity, ..Listen::default() })
 }
 
 /// What a crash left behind: attempts become `unknown`, journals become recordings.
@@ -172,8 +194,7 @@ async fn put_right(engine: &Engine) -> Result<(), StartError> {
 async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, instance: uuid::Uuid) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let signalling_stop = engine.sockets_stop.subscribe();
-    // The endpoint refuses incoming calls and registrations itself, so that nothing is handed up.
-    let (unclaimed, _) = Signalling::unclaimed();
+    let (unclaimed, arrivals) = Signalling::unclaimed();
     let signalling = engine.signalling.clone();
     tasks.spawn(async move {
         let mut stop = signalling_stop;
@@ -182,13 +203,14 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
             _ = stop.wait_for(|stop| *stop) => {}
         }
     });
+    tasks.spawn(inbound::run(engine.clone(), arrivals));
     tasks.spawn(beat(engine.clone(), instance));
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
     tasks.spawn(health::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
     transcription::spawn(engine, models, &mut tasks);
-    let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), http_config(&engine.config())));
+    let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), engine.metrics.clone(), http_config(&engine.config())));
     let mut stop = engine.stop.subscribe();
     tasks.spawn(async move {
         let service = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -209,6 +231,11 @@ impl Running {
     /// Where the page is.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where SIP is spoken.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.engine.signalling.local_addr()
     }
 
     /// Stops: no new calls, running ones finish within [`DRAIN`] or until `hurry` resolves, then everything ends.
@@ -307,5 +334,6 @@ fn http_config(config: &Config) -> http::HttpConfig {
         default_lead_seconds: u32::try_from(config.calls.lead.as_secs()).unwrap_or(u32::MAX),
         data_dir: config.data.clone(),
         secure_cookies: false,
+        open_metrics: config.http.listen.ip().is_loopback(),
     }
 }

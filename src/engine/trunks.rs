@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::resolver::{ResolveError, Resolver, Server};
+use super::signalling::{self, TlsPeer};
 use crate::config::{self, Advertised, Trunk};
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
@@ -44,9 +45,18 @@ impl Line {
         Ok(Self { trunk, hops: found.hops, until: found.until, seen_at: None })
     }
 
-    /// The address that is tried first.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.hops.first().map(|hop| hop.address)
+    /// What is tried first.
+    pub fn hop(&self) -> Option<Hop> {
+        self.hops.first().copied()
+    }
+
+    /// How the certificates of its addresses are checked; empty unless it is reached over TLS.
+    pub fn tls_peers(&self) -> impl Iterator<Item = (SocketAddr, TlsPeer)> {
+        let config::Tls { ca, client, server_name } = self.trunk.tls.clone();
+        let server_name = server_name.unwrap_or_else(|| self.trunk.host.clone());
+        let peer = TlsPeer { server_name, ca, client };
+        let secure = self.hops.iter().filter(|hop| hop.transport == Transport::Tls);
+        secure.map(move |hop| (hop.address, peer.clone()))
     }
 
     /// What is offered on this trunk, in every INVITE and re-INVITE alike.
@@ -172,7 +182,16 @@ impl Line {
     }
 
     fn contact(&self, local: SocketAddr) -> Result<Uri, UriError> {
-        contact(&self.trunk, self.advertised(local))
+        self.contact_at(self.advertised(local))
+    }
+
+    /// Where calls from the trunk shall come, which takes us to be at `address`.
+    ///
+    /// # Errors
+    /// The trunk's user makes no URI.
+    pub fn contact_at(&self, address: SocketAddr) -> Result<Uri, UriError> {
+        let user = self.trunk.username.as_deref().unwrap_or("callahead");
+        signalling::contact(user, address, transport(self.trunk.transport))
     }
 
     fn credentials(&self) -> Option<Credentials> {
@@ -184,15 +203,6 @@ impl Line {
         let host = uri_host(&self.trunk.host);
         self.trunk.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
     }
-}
-
-/// Where calls from the trunk shall come.
-///
-/// # Errors
-/// The trunk's user makes no URI.
-pub fn contact(trunk: &Trunk, address: SocketAddr) -> Result<Uri, UriError> {
-    let user = trunk.username.as_deref().unwrap_or("callahead");
-    Uri::parse(&format!("sip:{user}@{address}"))
 }
 
 fn transport(configured: config::Transport) -> Transport {

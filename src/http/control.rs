@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
 use crate::store::Vars;
 
 /// A dialplan as callers of the API see it.
@@ -101,6 +102,9 @@ pub trait EngineControl: Send + Sync + 'static {
 
     /// The trunks, by name.
     fn trunks(&self) -> Vec<TrunkInfo>;
+
+    /// Sets the figures that are counted elsewhere and read when somebody asks.
+    fn measure(&self, metrics: &Metrics);
 
     /// How it is.
     fn status(&self) -> EngineStatus;

@@ -13,6 +13,7 @@ mod delivery_input;
 mod events;
 mod extract;
 mod guard;
+mod metrics;
 mod page;
 mod problem;
 mod range;
@@ -20,6 +21,7 @@ mod recordings;
 mod session;
 mod status;
 mod throttle;
+mod trace;
 mod trunks;
 mod users;
 
@@ -28,12 +30,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 pub use control::{EngineControl, EngineStatus, PlanInfo, TrunkInfo, VarProblem};
 
+use crate::metrics::Metrics;
 use crate::store::{Planner, Store};
 use throttle::SignInThrottle;
 
@@ -59,6 +62,8 @@ pub struct HttpConfig {
     pub data_dir: PathBuf,
     /// Marks the session cookie `Secure`: set it when the page is reached by HTTPS.
     pub secure_cookies: bool,
+    /// `/metrics` asks for no login: the API listens for this machine only.
+    pub open_metrics: bool,
 }
 
 /// What the handlers share. Cloning is cheap.
@@ -66,6 +71,7 @@ pub struct HttpConfig {
 pub struct AppState {
     store: Store,
     engine: Arc<dyn EngineControl>,
+    metrics: Arc<Metrics>,
     config: Arc<HttpConfig>,
     throttle: Arc<SignInThrottle>,
     streams: Arc<Semaphore>,
@@ -74,10 +80,11 @@ pub struct AppState {
 
 impl AppState {
     /// Puts the parts together.
-    pub fn new(store: Store, engine: Arc<dyn EngineControl>, config: HttpConfig) -> Self {
+    pub fn new(store: Store, engine: Arc<dyn EngineControl>, metrics: Arc<Metrics>, config: HttpConfig) -> Self {
         Self {
             store,
             engine,
+            metrics,
             config: Arc::new(config),
             throttle: Arc::new(SignInThrottle::default()),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
@@ -96,6 +103,8 @@ pub fn router(state: AppState) -> Router {
         .route("/deliveries/{id}", get(deliveries::get).patch(deliveries::patch))
         .route("/calls", get(calls::list).post(calls::create))
         .route("/calls/{id}", get(calls::get))
+        .route("/calls/{id}/trace", get(trace::get))
+        .route("/calls/{id}/trace.pcap", get(trace::pcap))
         .route("/calls/{id}/cancel", post(calls::cancel))
         .route("/calls/{id}/hang-up", post(calls::hang_up))
         .route("/recordings/{id}", get(recordings::get))
@@ -111,6 +120,7 @@ pub fn router(state: AppState) -> Router {
         .nest("/api/v1", api)
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
+        .route("/metrics", get(metrics::show))
         .merge(page::routes())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
@@ -118,5 +128,6 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn(guard::time_limit))
         .layer(from_fn(guard::same_site))
         .layer(from_fn(guard::headers))
+        .layer(from_fn_with_state(state.clone(), metrics::count))
         .with_state(state)
 }

@@ -12,6 +12,9 @@ use super::AppState;
 /// Path, type and text of each file.
 const FILES: &[(&str, &str, &str)] = &[
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/trace", "text/html; charset=utf-8", include_str!("page/trace.html")),
+    ("/page/trace.css", "text/css; charset=utf-8", include_str!("page/trace.css")),
+    ("/page/trace.js", "text/javascript; charset=utf-8", include_str!("page/trace.js")),
     ("/page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("/page/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
     ("/page/api.js", "text/javascript; charset=utf-8", include_str!("page/api.js")),

@@ -42,13 +42,16 @@ impl Payload {
     /// `None` for what was not negotiated. Both G.711 codecs are taken under their static types whichever was chosen:
     /// a peer may send any codec of our offer (RFC 3264 §6.1).
     pub fn of(connection: &Connection, payload_type: u8) -> Option<Self> {
-        if Some(payload_type) == connection.telephone_event {
+        if Some(payload_type) == connection.receive_telephone_event {
             return Some(Payload::TelephoneEvent);
         }
-        if payload_type == connection.payload_type {
+        if payload_type == connection.receive_payload_type {
             return Some(Payload::Audio(connection.codec));
         }
         match payload_type {
+            // Some number both ways alike, against RFC 3264 §6.1.
+            own if Some(own) == connection.telephone_event => Some(Payload::TelephoneEvent),
+            own if own == connection.payload_type => Some(Payload::Audio(connection.codec)),
             13 => Some(Payload::ComfortNoise),
             other => Codec::of_payload_type(other).map(Payload::Audio),
         }

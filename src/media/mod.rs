@@ -36,10 +36,14 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// What we send. Received packets may carry either codec under its static payload type.
     pub codec: Codec,
-    /// The payload type of `codec`, both ways.
+    /// The payload type of `codec` in what we send.
     pub payload_type: u8,
-    /// The payload type of telephone events, where negotiated.
+    /// The payload type of telephone events in what we send, where negotiated.
     pub telephone_event: Option<u8>,
+    /// The payload type of `codec` in what arrives.
+    pub receive_payload_type: u8,
+    /// The payload type of telephone events in what arrives.
+    pub receive_telephone_event: Option<u8>,
     /// We may send (`sendrecv`, `sendonly` seen from us).
     pub send: bool,
     /// The peer may send; when not, its silence is no timeout.
@@ -56,6 +60,8 @@ impl From<&Negotiated> for Connection {
             },
             payload_type: negotiated.payload_type,
             telephone_event: negotiated.telephone_event,
+            receive_payload_type: negotiated.receive_payload_type,
+            receive_telephone_event: negotiated.receive_telephone_event,
             send: negotiated.direction.sends(),
             receive: negotiated.direction.receives(),
         }

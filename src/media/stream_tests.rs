@@ -44,7 +44,16 @@ fn address(port: u16) -> SocketAddr {
 
 fn connection(remote: SocketAddr) -> Connection {
     let codec = Codec::Pcmu;
-    Connection { remote, codec, payload_type: 0, telephone_event: Some(101), send: true, receive: true }
+    Connection {
+        remote,
+        codec,
+        payload_type: 0,
+        telephone_event: Some(101),
+        receive_payload_type: 0,
+        receive_telephone_event: Some(101),
+        send: true,
+        receive: true,
+    }
 }
 
 /// A stream under test with a peer made of single packets.
@@ -169,6 +178,19 @@ fn either_codec_and_any_packet_length_are_taken() {
     let tapped = bench.tap.0.lock().unwrap().clone();
     assert_eq!(tapped[0], (Side::Received, 0, Codec::Pcma, vec![0xd5; 240]));
     assert_eq!(tapped[1], (Side::Received, 240, Codec::Pcmu, vec![0xff; 80]));
+}
+
+#[test]
+fn numbers_may_differ_by_way_and_may_be_mixed_up() {
+    let ours = Connection {
+        receive_payload_type: 97,
+        receive_telephone_event: Some(98),
+        ..connection(address(4000))
+    };
+    let of = |number| Payload::of(&ours, number);
+    let (audio, event) = (Some(Payload::Audio(Codec::Pcmu)), Some(Payload::TelephoneEvent));
+    // What SDP says, then the other way's numbers from equipment that mixes them up, then what nobody named.
+    assert_eq!([97, 98, 0, 101, 102].map(of), [audio, event, audio, event, None]);
 }
 
 #[test]
@@ -361,7 +383,8 @@ fn two_streams_play_record_and_press_keys() {
 fn digits_that_cannot_go_are_refused_and_hold_up_no_clip() {
     let mut bench = Bench::new();
     bench.stream.send_digits("1").unwrap();
-    let without = Connection { telephone_event: None, ..connection(address(4000)) };
+    let without =
+        Connection { telephone_event: None, receive_telephone_event: None, ..connection(address(4000)) };
     bench.stream.connect(bench.at(0), without);
     assert_eq!(bench.stream.send_digits("2"), Err(DigitError::NotNegotiated));
     bench.stream.play(5, Arc::from([0; FRAME])).unwrap();

@@ -155,9 +155,9 @@ impl Breaker {
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.state {
             State::Closed { failures } => BreakerState::Closed { failures },
-            State::Open { until, .. } => {
-                BreakerState::Open { ms: u64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX) }
-            }
+            State::Open { until, .. } => BreakerState::Open {
+                ms: u64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX),
+            },
             State::Probing { .. } => BreakerState::Probing,
         }
     }

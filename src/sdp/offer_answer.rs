@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::read::read;
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 /// An audio codec that we speak.
@@ -108,6 +109,25 @@ impl Default for MediaPolicy {
     }
 }
 
+impl MediaPolicy {
+    /// A telephone-event for each clock rate of our codecs, as clock rate and payload type, numbered from `first` on.
+    pub(super) fn events(&self, first: u8) -> Vec<(u32, u8)> {
+        let rates = self.codecs.iter().map(|codec| codec.clock_rate());
+        if self.telephone_event { events_of(rates, first) } else { Vec::new() }
+    }
+}
+
+/// Each clock rate once, in the order of `rates`.
+pub(super) fn events_of(rates: impl Iterator<Item = u32>, first: u8) -> Vec<(u32, u8)> {
+    let mut events: Vec<(u32, u8)> = Vec::new();
+    for rate in rates {
+        if !events.iter().any(|(known, _)| *known == rate) {
+            events.push((rate, first.saturating_add(events.len() as u8)));
+        }
+    }
+    events
+}
+
 /// Our o= line: the id stays for the session, the version grows with every change of our description (RFC 3264 §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOrigin {
@@ -128,10 +148,21 @@ pub struct Negotiated {
     pub payload_type: u8,
     /// The payload type that we send telephone-events with.
     pub telephone_event: Option<u8>,
+    /// The payload type under which `codec` reaches us: ours, where an answer numbers it otherwise (RFC 3264 §6.1).
+    pub receive_payload_type: u8,
+    /// The payload type under which telephone-events reach us.
+    pub receive_telephone_event: Option<u8>,
     /// Who sends, seen from us.
     pub direction: Direction,
     /// The packet time that the other side asks for, in milliseconds.
     pub ptime_ms: u32,
+}
+
+impl Negotiated {
+    /// The telephone-event of our answer, as clock rate and payload type.
+    pub(super) fn events(&self) -> Vec<(u32, u8)> {
+        self.telephone_event.iter().map(|number| (self.codec.clock_rate(), *number)).collect()
+    }
 }
 
 /// Why a description makes no audio stream.
@@ -140,7 +171,7 @@ pub enum SdpError {
     /// It cannot be read.
     #[error("the SDP is malformed: {0}")]
     Malformed(String),
-    /// Over [`MAX_SDP`] bytes or [`MAX_MEDIA`] streams.
+    /// Over [`super::MAX_SDP`] bytes or [`super::MAX_MEDIA`] streams.
     #[error("the SDP is too large")]
     TooLarge,
     /// No audio stream over RTP/AVP.
@@ -157,11 +188,7 @@ pub enum SdpError {
     NoAddress,
 }
 
-/// The largest description read, in bytes.
-pub const MAX_SDP: usize = 16 * 1024;
-/// The most m= lines read.
-pub const MAX_MEDIA: usize = 32;
-/// The payload type that we give telephone-event in our offers.
+/// The payload type that we give the first telephone-event in our offers; further clock rates count on.
 pub const TELEPHONE_EVENT: u8 = 101;
 
 /// Our offer, as text.
@@ -172,9 +199,9 @@ pub fn offer(
     direction: Direction,
 ) -> Vec<u8> {
     let codecs: Vec<(Codec, u8)> = policy.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect();
-    let event = policy.telephone_event.then_some(TELEPHONE_EVENT);
+    let events = policy.events(TELEPHONE_EVENT);
     let mut session = describe(origin, local);
-    session.medias.push(audio("RTP/AVP", local.port(), &codecs, event, direction, policy.ptime_ms));
+    session.medias.push(audio("RTP/AVP", local.port(), &codecs, &events, direction, policy.ptime_ms));
     text(&session)
 }
 
@@ -196,8 +223,8 @@ pub fn answer(
     for (at, offered) in theirs.medias.iter().enumerate() {
         session.medias.push(if at == index {
             let codecs = [(negotiated.codec, negotiated.payload_type)];
-            let event = negotiated.telephone_event;
-            audio(&offered.proto, local.port(), &codecs, event, negotiated.direction, policy.ptime_ms)
+            let events = negotiated.events();
+            audio(&offered.proto, local.port(), &codecs, &events, negotiated.direction, policy.ptime_ms)
         } else {
             refused(offered)
         });
@@ -215,45 +242,64 @@ pub fn accept(answer: &[u8], policy: &MediaPolicy, offered: Direction) -> Result
     let media = audio_line.filter(|media| is_audio(media)).ok_or(SdpError::NoAudio)?;
     let mut negotiated = negotiate(&theirs, media, policy)?;
     negotiated.direction = meet(negotiated.direction, offered);
+    negotiated.receive_payload_type = negotiated.codec.payload_type();
+    negotiated.receive_telephone_event = negotiated.telephone_event.map(|_| TELEPHONE_EVENT);
     Ok(negotiated)
 }
 
-/// sdp-types tolerates bare line feeds; size is bounded first.
-fn read(text: &[u8]) -> Result<Session, SdpError> {
-    if text.len() > MAX_SDP {
-        return Err(SdpError::TooLarge);
-    }
-    let session = Session::parse(text).map_err(|error| SdpError::Malformed(error.to_string()))?;
-    if session.medias.len() > MAX_MEDIA { Err(SdpError::TooLarge) } else { Ok(session) }
+/// The answer that refuses every stream of an offer: where the protocol wants an answer before the call can be ended.
+pub fn refuse(offer: &[u8]) -> Result<Vec<u8>, SdpError> {
+    let theirs = read(offer)?;
+    let mut session = describe(SessionOrigin { id: 0, version: 0 }, SocketAddr::new([0, 0, 0, 0].into(), 0));
+    session.medias = theirs.medias.iter().map(refused).collect();
+    Ok(text(&session))
 }
 
-fn is_audio(media: &Media) -> bool {
+pub(super) fn is_audio(media: &Media) -> bool {
     let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
     media.media.eq_ignore_ascii_case("audio") && plain && media.port != 0
 }
 
 /// Takes the first of their formats that we speak, with their numbers (RFC 3264 §6.1, §7).
-fn negotiate(session: &Session, media: &Media, policy: &MediaPolicy) -> Result<Negotiated, SdpError> {
+pub(super) fn negotiate(
+    session: &Session,
+    media: &Media,
+    policy: &MediaPolicy,
+) -> Result<Negotiated, SdpError> {
     let formats = || media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
     let (codec, payload_type) = formats()
         .find_map(|format| Some((codec_of(media, format, policy)?, format)))
         .ok_or(SdpError::NoCodec)?;
+    // Events run on the codec's clock (RFC 4733 §2.1); other rates are for codecs that were not chosen.
+    let clock = codec.clock_rate();
     let event = formats().find(|format| {
         rtpmap(media, *format)
-            .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == 8000)
+            .is_some_and(|(name, rate)| name.eq_ignore_ascii_case("telephone-event") && rate == clock)
     });
+    let event = event.filter(|_| policy.telephone_event);
     let (address, held) = address(session, media)?;
-    let ptime =
-        media.get_first_attribute_value("ptime").flatten().and_then(|value| value.trim().parse::<f32>().ok());
+    let milliseconds = |name: &str| {
+        let value =
+            media.attributes.iter().find(|one| one.attribute.eq_ignore_ascii_case(name))?.value.as_deref()?;
+        value
+            .trim()
+            .parse::<f32>()
+            .ok()
+            .filter(|value| (10.0..=200.0).contains(value))
+            .map(|value| value as u32)
+    };
+    let ptime = milliseconds("ptime").unwrap_or(20).min(milliseconds("maxptime").unwrap_or(u32::MAX));
     let direction = direction(session, media);
     Ok(Negotiated {
         remote: SocketAddr::new(address, media.port),
         codec,
         payload_type,
-        telephone_event: event.filter(|_| policy.telephone_event),
+        telephone_event: event,
+        receive_payload_type: payload_type,
+        receive_telephone_event: event,
         // c=0.0.0.0 is the old way to hold (RFC 2543; RFC 3264 §8.4): they receive nothing.
         direction: if held { meet(direction, Direction::RecvOnly) } else { direction },
-        ptime_ms: ptime.filter(|value| (10.0..=200.0).contains(value)).map_or(20, |value| value as u32),
+        ptime_ms: ptime,
     })
 }
 
@@ -272,7 +318,7 @@ fn codec_of(media: &Media, format: u8, policy: &MediaPolicy) -> Option<Codec> {
 fn rtpmap(media: &Media, format: u8) -> Option<(&str, u32)> {
     media.attributes.iter().filter(|attribute| attribute.attribute.eq_ignore_ascii_case("rtpmap")).find_map(
         |attribute| {
-            let (number, encoding) = attribute.value.as_deref()?.trim().split_once(' ')?;
+            let (number, encoding) = attribute.value.as_deref()?.trim().split_once([' ', '\t'])?;
             let (name, rate) = encoding.trim().split_once('/')?;
             let rate = rate.split('/').next()?.trim().parse().ok()?;
             (number.parse() == Ok(format)).then_some((name, rate))
@@ -283,7 +329,9 @@ fn rtpmap(media: &Media, format: u8) -> Option<(&str, u32)> {
 /// The address, media level before session level, and whether it is the unspecified one that means hold.
 fn address(session: &Session, media: &Media) -> Result<(IpAddr, bool), SdpError> {
     let connection = media.connections.first().or(session.connection.as_ref()).ok_or(SdpError::NoAddress)?;
-    let text = connection.connection_address.split('/').next().unwrap_or_default().trim();
+    let text = connection.connection_address.split('/').next().unwrap_or_default();
+    // Some write an IPv6 address as in a URI.
+    let text = text.trim().trim_start_matches('[').trim_end_matches(']');
     let address: IpAddr = text.parse().map_err(|_| SdpError::NoAddress)?;
     if address.is_multicast() { Err(SdpError::NoAddress) } else { Ok((address, address.is_unspecified())) }
 }
@@ -301,7 +349,7 @@ fn direction(session: &Session, media: &Media) -> Direction {
 }
 
 /// What both allow.
-fn meet(one: Direction, other: Direction) -> Direction {
+pub(super) fn meet(one: Direction, other: Direction) -> Direction {
     match (one.sends() && other.sends(), one.receives() && other.receives()) {
         (true, true) => Direction::SendRecv,
         (true, false) => Direction::SendOnly,
@@ -310,23 +358,23 @@ fn meet(one: Direction, other: Direction) -> Direction {
     }
 }
 
-fn describe(origin: SessionOrigin, local: SocketAddr) -> Session {
+pub(super) fn describe(origin: SessionOrigin, local: SocketAddr) -> Session {
     let mut session = Session::new(Origin::with_ip_addr(origin.id, origin.version, local.ip()), "-");
     session.connection = Some(Connection::from_ip_addr(local.ip()));
     session.times.push(Time::new(0, 0));
     session
 }
 
-fn audio(
+pub(super) fn audio(
     proto: &str,
     port: u16,
     codecs: &[(Codec, u8)],
-    event: Option<u8>,
+    events: &[(u32, u8)],
     direction: Direction,
     ptime: u32,
 ) -> Media {
     let mut formats: Vec<String> = codecs.iter().map(|(_, number)| number.to_string()).collect();
-    formats.extend(event.map(|number| number.to_string()));
+    formats.extend(events.iter().map(|(_, number)| number.to_string()));
     let mut media = empty("audio", proto, port, formats.join(" "));
     let mut attribute = |name: &str, value: Option<String>| {
         media.attributes.push(Attribute { attribute: name.to_owned(), value });
@@ -334,8 +382,8 @@ fn audio(
     for (codec, number) in codecs {
         attribute("rtpmap", Some(format!("{number} {}/{}", codec.name(), codec.clock_rate())));
     }
-    if let Some(number) = event {
-        attribute("rtpmap", Some(format!("{number} telephone-event/8000")));
+    for (clock, number) in events {
+        attribute("rtpmap", Some(format!("{number} telephone-event/{clock}")));
         attribute("fmtp", Some(format!("{number} 0-16")));
     }
     attribute("ptime", Some(ptime.to_string()));
@@ -344,7 +392,7 @@ fn audio(
 }
 
 /// An m= line of the offer that we do not want: same kind and formats, port 0 (RFC 3264 §6).
-fn refused(offered: &Media) -> Media {
+pub(super) fn refused(offered: &Media) -> Media {
     empty(&offered.media, &offered.proto, 0, offered.fmt.clone())
 }
 
@@ -363,7 +411,7 @@ fn empty(kind: &str, proto: &str, port: u16, fmt: String) -> Media {
     }
 }
 
-fn text(session: &Session) -> Vec<u8> {
+pub(super) fn text(session: &Session) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     // Writing into memory cannot fail.
     let _ = session.write(&mut bytes);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::offer_answer::*;
+use super::{MAX_MEDIA, MAX_SDP};
 
 fn local() -> SocketAddr {
     "192.0.2.10:4000".parse().unwrap()
@@ -59,6 +60,8 @@ fn our_own_offer_is_answered_and_accepted() {
         codec: Codec::Pcma,
         payload_type: 8,
         telephone_event: Some(101),
+        receive_payload_type: 8,
+        receive_telephone_event: Some(101),
         direction: Direction::SendRecv,
         ptime_ms: 20,
     };

@@ -96,6 +96,12 @@ impl Dialog {
         true
     }
 
+    /// Goes on where the early dialog with the same peer is: both count their requests on (RFC 3261 §12.1.2, §13.2.2.4).
+    pub fn continue_from(&mut self, early: &Self) {
+        self.local_cseq = self.local_cseq.max(early.local_cseq);
+        self.remote_cseq = self.remote_cseq.max(early.remote_cseq);
+    }
+
     /// A request with the next sequence number.
     pub fn request(&mut self, method: Method, branch: &str) -> Message {
         self.local_cseq += 1;

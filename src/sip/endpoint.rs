@@ -4,6 +4,8 @@
 //! the spot as RFC 3261 §8.2 orders, or dropped with a [`DropReason`]. The endpoint has no timers; what it remembers is
 //! bounded and swept when it is used.
 
+mod glance;
+mod house;
 mod judge;
 mod replies;
 
@@ -14,6 +16,10 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+pub use self::house::House;
+
+use self::glance::Glance;
+use self::house::Door;
 use self::judge::Judgement;
 use self::replies::Replies;
 use super::message::{Defect, Header, HeaderName, Malformed, Message, Method};
@@ -33,9 +39,18 @@ pub enum Accept {
 }
 
 impl Accept {
-    fn admits(&self, source: Hop) -> bool {
+    /// Whether first messages from `source` are looked at, and its connections are taken.
+    pub fn admits(&self, source: Hop) -> bool {
         match self {
             Self::All => true,
+            Self::From(addresses) => addresses.contains(&source.address.ip()),
+        }
+    }
+
+    /// Whether `source` is admitted by its address: a trunk, which may have as many connections as it likes.
+    pub fn names(&self, source: Hop) -> bool {
+        match self {
+            Self::All => false,
             Self::From(addresses) => addresses.contains(&source.address.ip()),
         }
     }
@@ -82,6 +97,8 @@ pub enum DropReason {
     KeepAlive,
     /// From an address that is not accepted, and for no call of ours.
     UnknownSource,
+    /// A REGISTER more than its source, or all strangers together, may send.
+    TooMany,
     /// No SIP message, or one that may not be answered.
     Malformed,
     /// A response to nothing of ours.
@@ -108,6 +125,9 @@ pub struct Endpoint {
     sessions: HashMap<SessionId, Keys>,
     registrations: HashMap<(String, String), RegistrationId>,
     exchanges: HashMap<(String, String), ExchangeId>,
+    /// How many sessions and registrations have a Call-ID: what strangers send is read only if they know one.
+    call_ids: HashMap<String, u32>,
+    door: Door,
     replies: Replies,
 }
 
@@ -130,6 +150,8 @@ impl Endpoint {
             sessions: HashMap::new(),
             registrations: HashMap::new(),
             exchanges: HashMap::new(),
+            call_ids: HashMap::new(),
+            door: Door::default(),
             replies: Replies::default(),
         }
     }
@@ -139,6 +161,11 @@ impl Endpoint {
         self.config.accept = accept;
     }
 
+    /// Changes who may register from anywhere, and from where who has registered may call.
+    pub fn set_house(&mut self, house: House) {
+        self.door.set_house(house);
+    }
+
     /// How many sessions are known.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
@@ -146,11 +173,14 @@ impl Endpoint {
 
     /// Says whose a message is that came from `source`. `local` is the address that it was sent to.
     pub fn handle_message(&mut self, now: Instant, source: Hop, local: SocketAddr, bytes: &[u8]) -> Received {
+        if !self.is_worth_reading(source, bytes) {
+            return Received::Dropped(DropReason::UnknownSource);
+        }
         match Message::parse(bytes) {
             Ok(message) if message.is_response() => self.route_response(source, message),
             Ok(message) => self.route_request(now, source, local, message),
             Err(Malformed { defect: Defect::Empty, .. }) => Received::Dropped(DropReason::KeepAlive),
-            Err(_) if !self.config.accept.admits(source) => Received::Dropped(DropReason::UnknownSource),
+            Err(_) if !self.is_known(source) => Received::Dropped(DropReason::UnknownSource),
             Err(Malformed { answerable: None, .. }) => Received::Dropped(DropReason::Malformed),
             Err(Malformed { defect, answerable: Some(headers) }) => {
                 // Nothing in it can be trusted, its Via included: the answer goes where it came from.
@@ -175,6 +205,7 @@ impl Endpoint {
         let local_tag = token(&mut self.rng);
         self.next_id += 1;
         let id = RegistrationId(self.next_id);
+        self.count_call_id(&call_id);
         self.registrations.insert((call_id.clone(), local_tag.clone()), id);
         let user_agent = self.config.user_agent.clone();
         RegistrationSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
@@ -186,6 +217,7 @@ impl Endpoint {
         let local_tag = token(&mut self.rng);
         self.next_id += 1;
         let id = ExchangeId(self.next_id);
+        self.count_call_id(&call_id);
         self.exchanges.insert((call_id.clone(), local_tag.clone()), id);
         let user_agent = self.config.user_agent.clone();
         ExchangeSeed { id, call_id, local_tag, rng_seed: self.rng.next_u64(), user_agent }
@@ -195,6 +227,7 @@ impl Endpoint {
     pub fn remove(&mut self, id: SessionId) {
         let Some(keys) = self.sessions.remove(&id) else { return };
         self.dialogs.remove(&keys.dialog);
+        self.forget_call_id(&keys.dialog.0);
         if let Some((key, origin)) = keys.incoming {
             self.invites.remove(&key);
             self.origins.remove(&origin);
@@ -203,12 +236,14 @@ impl Endpoint {
 
     /// Forgets a registration.
     pub fn remove_registration(&mut self, id: RegistrationId) {
-        self.registrations.retain(|_, known| *known != id);
+        let gone: Vec<_> = self.registrations.extract_if(|_, known| *known == id).collect();
+        gone.iter().for_each(|((call_id, _), _)| self.forget_call_id(call_id));
     }
 
     /// Forgets an exchange.
     pub fn remove_exchange(&mut self, id: ExchangeId) {
-        self.exchanges.retain(|_, known| *known != id);
+        let gone: Vec<_> = self.exchanges.extract_if(|_, known| *known == id).collect();
+        gone.iter().for_each(|((call_id, _), _)| self.forget_call_id(call_id));
     }
 
     /// Answers a [`Received::Request`] that came from `source`. Retransmissions of it get the same answer for 32 s.
@@ -230,6 +265,34 @@ impl Endpoint {
         transmit
     }
 
+    /// Whether `source` is a trunk or a telephone of the house.
+    fn is_known(&self, source: Hop) -> bool {
+        self.config.accept.admits(source) || self.door.knows(source.address.ip())
+    }
+
+    /// Whether a message can be for us at all. What strangers send in floods is dropped here, unread and without a trace.
+    fn is_worth_reading(&self, source: Hop, bytes: &[u8]) -> bool {
+        if self.is_known(source) || bytes.trim_ascii().is_empty() {
+            return true;
+        }
+        let glance = Glance::at(bytes);
+        (glance.register && self.door.is_open())
+            || glance.call_id.is_some_and(|call_id| self.call_ids.contains_key(call_id))
+    }
+
+    fn count_call_id(&mut self, call_id: &str) {
+        *self.call_ids.entry(call_id.to_owned()).or_default() += 1;
+    }
+
+    fn forget_call_id(&mut self, call_id: &str) {
+        if let Some(count) = self.call_ids.get_mut(call_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.call_ids.remove(call_id);
+            }
+        }
+    }
+
     fn name_server(&self, response: &mut Message) {
         if !self.config.user_agent.is_empty() {
             response.push(HeaderName::Server, &self.config.user_agent);
@@ -240,6 +303,7 @@ impl Endpoint {
         self.next_id += 1;
         let id = SessionId(self.next_id);
         let local_tag = token(&mut self.rng);
+        self.count_call_id(&call_id);
         let dialog = (call_id.clone(), local_tag.clone());
         self.dialogs.insert(dialog.clone(), id);
         if let Some((key, origin)) = &incoming {
@@ -257,7 +321,7 @@ impl Endpoint {
             || self.registrations.contains_key(&key)
             || self.exchanges.contains_key(&key);
         if !known {
-            let stranger = !self.config.accept.admits(source);
+            let stranger = !self.is_known(source);
             let reason = if stranger { DropReason::UnknownSource } else { DropReason::UnmatchedResponse };
             return Received::Dropped(reason);
         }
@@ -289,8 +353,10 @@ impl Endpoint {
         if let Some(id) = dialog.or(invite) {
             return Received::Session(*id, Box::new(request));
         }
-        if !self.config.accept.admits(source) {
-            return Received::Dropped(DropReason::UnknownSource);
+        if !self.config.accept.admits(source)
+            && let Err(reason) = self.door.admit(now, source.address.ip(), &method, &request)
+        {
+            return Received::Dropped(reason);
         }
         if method == Method::Ack {
             return Received::Dropped(DropReason::UnmatchedAck);

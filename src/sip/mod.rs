@@ -7,12 +7,16 @@
 //! | [`body`] | a body and its type |
 //! | [`hop`] | transports and next hops |
 //! | [`locate`] | a server's name to its hops, by NAPTR, SRV and addresses |
+//! | [`framing`] | the bytes of a stream cut into messages |
 //! | [`auth`] | digest: answering 401 and 407, and [`auth::Challenger`] for whoever challenges |
 //! | [`transaction`] | the four state machines with their timers, one file each |
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
-//! | [`session`] | one call: INVITE, provisional and final answers, ACK, CANCEL, BYE, re-INVITE |
+//! | [`session`] | one call: INVITE, PRACK, ACK, CANCEL, BYE, re-INVITE, UPDATE, session timer |
 //! | [`registration`] | one binding at a registrar, refreshed |
 //! | [`exchange`] | one request outside of calls and its answer: MESSAGE, OPTIONS |
+//! | [`rate`] | token buckets for each source, and who guesses passwords |
+//! | [`registrar`] | telephones that register with us: digest, bindings, Path |
+//! | [`overload`] | whether a busy engine takes a new call |
 //! | [`endpoint`] | datagrams to sessions; what nobody owns is answered or dropped with a reason |
 //!
 //! Everything takes `now` as an argument and leaves what it wants done in `poll_output`: do one thing (a message, a command,
@@ -23,10 +27,14 @@ pub mod body;
 pub mod dialog;
 pub mod endpoint;
 pub mod exchange;
+pub mod framing;
 pub mod hop;
 mod hops;
 pub mod locate;
 pub mod message;
+pub mod overload;
+pub mod rate;
+pub mod registrar;
 pub mod registration;
 pub mod session;
 pub mod transaction;
@@ -112,7 +120,10 @@ pub struct ExchangeSeed {
 }
 
 /// What we implement, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+
+/// The extensions that we know, for Supported: reliable provisional responses and session timers.
+pub const SUPPORTED: &str = "100rel, timer";
 
 /// 64 random bits as 16 hexadecimal digits.
 pub(crate) fn token(rng: &mut StdRng) -> String {

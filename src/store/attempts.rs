@@ -11,7 +11,7 @@ use super::calls::{self, Call};
 use super::do_not_call;
 use super::row::{Columns, json_text, time_text};
 use super::tx::{Subject, Tx};
-use super::{AttemptState, CallState, EndCause, Result, Store, StoreError};
+use super::{AttemptState, CallState, Direction, EndCause, Result, Store, StoreError};
 
 /// A stored attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -172,7 +172,10 @@ pub async fn ended(store: &Store, now: Timestamp, id: Uuid, end: &End, next: &Ne
     end_attempt(&mut tx, &call, id, end).await?;
     match next {
         Next::Done { outcome } => {
-            do_not_call::heed(&mut tx, &call.number, outcome).await?;
+            // A caller's number is easily forged: it may stop our calls, but not start them again.
+            if call.direction == Direction::Outbound || outcome != do_not_call::OPT_IN {
+                do_not_call::heed(&mut tx, &call.number, outcome).await?;
+            }
             calls::finish(&mut tx, &call, outcome).await?
         }
         Next::Retry { .. } if call.cancel_requested_at.is_some() => {

@@ -11,7 +11,7 @@ use super::attempts::Attempt;
 use super::deliveries::Delivery;
 use super::row::{Columns, json_text, new_id, time_text};
 use super::tx::{Subject, Tx};
-use super::{CallState, CallTerms, Result, Store, StoreError, Vars};
+use super::{CallState, CallTerms, Direction, Result, Store, StoreError, Vars};
 use crate::pii::Redacted;
 
 /// A call to create.
@@ -46,8 +46,12 @@ pub struct Call {
     pub delivery_id: Option<Uuid>,
     /// The agent of that delivery.
     pub agent: Option<String>,
-    /// The callee, E.164.
+    /// Who called whom.
+    pub direction: Direction,
+    /// The customer, E.164: the callee, or the caller of an inbound call; then it is empty when withheld.
     pub number: Redacted,
+    /// Our number that the caller of an inbound call dialled, E.164.
+    pub called: Option<Redacted>,
     /// The dialplan's name.
     pub plan: String,
     /// Its variables.
@@ -349,7 +353,9 @@ fn from_row(row: &SqliteRow) -> Result<Call> {
         id: row.parsed("id")?,
         delivery_id: row.parsed_opt("delivery_id")?,
         agent: row.text_opt("agent")?,
+        direction: row.parsed("direction")?,
         number: Redacted::new(row.text("number")?),
+        called: row.text_opt("called")?.map(Redacted::new),
         plan: row.text("plan")?,
         vars: row.json("vars")?,
         language: row.text("language")?,

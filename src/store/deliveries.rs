@@ -185,7 +185,7 @@ async fn write_row(tx: &mut Tx, delivery: &Delivery, planner: &Planner, created:
 /// Gives the delivery its first call, or changes the one that has not begun. A retry in waiting keeps its retry time.
 async fn plan_call(tx: &mut Tx, delivery: &Delivery, terms: Option<CallTerms>) -> Result<()> {
     let query = sqlx::query(
-        "SELECT id, state, attempts_made FROM calls WHERE delivery_id = ? ORDER BY id DESC LIMIT 1",
+        "SELECT id, state, attempts_made FROM calls WHERE delivery_id = ? AND direction = 'outbound' ORDER BY id DESC LIMIT 1",
     );
     let latest = query.bind(delivery.id.to_string()).fetch_optional(tx.conn()).await?;
     match (latest, terms) {

@@ -103,7 +103,9 @@ const COLUMNS: &str = "SELECT deliveries.*, calls.id AS call_id, calls.state AS 
     EXISTS (SELECT 1 FROM listens WHERE listens.recording_id = recordings.id AND listens.user_id = ";
 
 const JOINS: &str = ") AS listened FROM deliveries
-    LEFT JOIN calls ON calls.id = (SELECT max(id) FROM calls WHERE delivery_id = deliveries.id)
+    LEFT JOIN calls ON calls.id = (SELECT max(c.id) FROM calls AS c WHERE c.delivery_id = deliveries.id
+        AND (c.direction = 'outbound' OR (c.state = 'done' AND c.outcome <> 'no_response'
+            AND EXISTS (SELECT 1 FROM attempts AS a WHERE a.call_id = c.id AND a.answered_at IS NOT NULL))))
     LEFT JOIN recordings ON recordings.id = (SELECT max(r.id) FROM recordings AS r
         JOIN attempts ON attempts.id = r.attempt_id WHERE attempts.call_id = calls.id)
     LEFT JOIN transcripts ON transcripts.recording_id = recordings.id

@@ -28,6 +28,9 @@ pub(super) async fn contains_in(tx: &mut Tx, number: &Redacted) -> Result<bool> 
 
 /// Takes an outcome's wish into the list, in the transaction that stores the outcome.
 pub(super) async fn heed(tx: &mut Tx, number: &Redacted, outcome: &str) -> Result<()> {
+    if number.reveal().is_empty() {
+        return Ok(()); // a caller who withholds the number
+    }
     let sql = match outcome {
         OPT_OUT => "INSERT INTO do_not_call (number, since) VALUES (?1, ?2) ON CONFLICT (number) DO NOTHING",
         OPT_IN => "DELETE FROM do_not_call WHERE number = ?1 AND ?2 IS NOT NULL",

@@ -21,16 +21,19 @@ mod word;
 
 pub mod api_keys;
 pub mod attempts;
+pub mod backlog;
 pub mod calls;
 pub mod deliveries;
 pub mod delivery_list;
 pub mod do_not_call;
 pub mod engine;
 pub mod events;
+pub mod inbound;
 pub mod jobs;
 pub mod recordings;
 pub mod secret;
 pub mod sessions;
+pub mod sip_messages;
 pub mod transcripts;
 pub mod users;
 
@@ -42,4 +45,4 @@ pub use error::{Result, StoreError};
 pub use open::Store;
 pub use planning::{CallTerms, Planner};
 pub use vars::Vars;
-pub use word::{CallState, JobState, RecordingState, Role, TranscriptState};
+pub use word::{CallState, Direction, JobState, RecordingState, Role, TranscriptState};

@@ -15,6 +15,16 @@ words! {
 }
 
 words! {
+    /// Who called whom.
+    Direction {
+        /// We call a customer.
+        Outbound = "outbound",
+        /// Somebody calls us.
+        Inbound = "inbound",
+    }
+}
+
+words! {
     /// Where a recording is.
     RecordingState {
         /// The row exists before the answer; sound may be arriving.

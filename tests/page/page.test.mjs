@@ -85,6 +85,7 @@ test("signs in and shows the deliveries", async () => {
   assert.match(await card("George Boole").locator(".badge").textContent(), /Calling now/);
   assert.ok(await card("Charles Babbage").locator(".player").isHidden(), "nothing to play, no player");
   assert.ok(await card("Ada Lovelace").locator(".dot").isVisible());
+  assert.ok(await card("Charles Babbage").locator(".wire").isHidden(), "SIP messages are for admins");
   await page.locator(".live.on").waitFor();
   await noSideways();
 });
@@ -185,6 +186,41 @@ test("signs out", async () => {
   assert.equal(await page.locator(".card").count(), 0);
   await page.emulateMedia({ colorScheme: "light" });
   await shot("sign-in-desk");
+});
+
+test("an admin sees a call's SIP messages, on a phone and on a desk", async () => {
+  await page.setViewportSize(PHONE);
+  await page.getByLabel("Name").fill("ada");
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await card("Charles Babbage").getByRole("link", { name: "SIP messages" }).click();
+  const step = page.locator(".step", { hasText: "486 Busy Here" });
+  await step.waitFor();
+  assert.equal(await page.locator(".step").count(), 7, "the second INVITE is folded when it goes again");
+  assert.match(await page.locator(".step").nth(3).textContent(), /again at 519 ms \(2nd time\)/);
+  assert.match(await page.locator(".why").textContent(), /on the phone/);
+  await noSideways();
+  await shot("trace-phone");
+  await step.locator("summary").click();
+  await step.locator("pre", { hasText: "SIP/2.0 486 Busy Here" }).waitFor();
+  assert.doesNotMatch(await page.locator("main").textContent(), /2071838750/);
+  await noSideways();
+  await shot("trace-phone-open");
+  await page.getByRole("button", { name: "Show numbers" }).click();
+  await page.locator(".what", { hasText: "+442071838750" }).first().waitFor();
+  await page.setViewportSize({ width: 320, height: 700 });
+  await noSideways();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(DESK);
+    await shot(`trace-desk-${colorScheme}`);
+  }
+  const [status, start] = await page.evaluate(async () => {
+    const response = await fetch(document.getElementById("pcap").href);
+    return [response.status, [...new Uint8Array(await response.arrayBuffer())].slice(0, 2)];
+  });
+  assert.equal(status, 200);
+  assert.ok([0xa1, 0xd4].includes(start[0]), "a capture");
 });
 
 test("the console had nothing to complain about", () => {

@@ -11,15 +11,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use callahead::http::{AppState, EngineControl, EngineStatus, HttpConfig, PlanInfo, TrunkInfo, VarProblem, router};
+use callahead::metrics::{Metrics, SipMetrics};
 use callahead::pii::{Redacted, Secret};
+use callahead::sip::Transport;
 use callahead::store::attempts::{self, End, Next};
 use callahead::store::calls::{self, CallFilter};
 use callahead::store::deliveries::{self, NewDelivery};
 use callahead::store::jobs::{self, TRANSCRIBE};
 use callahead::store::recordings::{self, AnswerRange, Finished};
+use callahead::store::sip_messages::{self, Head};
 use callahead::store::transcripts::{self, NewTranscript};
 use callahead::store::users::{self, NewUser};
 use callahead::store::{EndCause, Planner, Role, Store, Vars, api_keys};
+use callahead::trace::{Batch, Direction, Traced};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -70,6 +74,8 @@ impl EngineControl for NotingEngine {
         Vec::new()
     }
 
+    fn measure(&self, _: &Metrics) {}
+
     fn status(&self) -> EngineStatus {
         EngineStatus { ready: true, ..EngineStatus::default() }
     }
@@ -111,8 +117,10 @@ impl Site {
                 default_lead_seconds: 1800,
                 data_dir: dir.path().to_owned(),
                 secure_cookies: false,
+                open_metrics: true,
             };
-            let site = router(AppState::new(store.clone(), engine.clone(), config));
+            let metrics = Arc::new(Metrics::new(SipMetrics::default()));
+            let site = router(AppState::new(store.clone(), engine.clone(), metrics, config));
             let finish = Router::new().route("/test/finish", post(finish)).with_state(store.clone());
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -160,7 +168,7 @@ impl Site {
 
 impl Site {
     /// A delivery some hours after noon that is being called, or whose call ended so, without a recording.
-    pub fn called(&self, order_ref: &str, customer: &str, hours: i64, end: Option<(EndCause, &str)>) {
+    pub fn called(&self, order_ref: &str, customer: &str, hours: i64, end: Option<(EndCause, &str)>) -> Uuid {
         self.runtime.block_on(async {
             let mut new = delivery(order_ref, customer);
             new.eta = new.eta.saturating_add(SignedDuration::from_hours(hours)).unwrap();
@@ -183,7 +191,50 @@ impl Site {
                 let next = Next::Done { outcome: outcome.to_owned() };
                 attempts::ended(&self.store, now, attempt.id, &end, &next).await.unwrap();
             }
+            attempt.id
+        })
+    }
+
+    /// Keeps SIP messages of the attempt: a password is asked for, the INVITE goes twice, the callee is on the phone.
+    pub fn traced(&self, attempt: Uuid) {
+        let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                   m=audio 20000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+        let sdp = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
+        let invite = "INVITE sip:+442071838750@carrier.example.net;user=phone SIP/2.0";
+        let asks = "Proxy-Authenticate: Digest realm=\"carrier.example.net\", nonce=\"1\"\r\nContent-Length: 0\r\n\r\n";
+        let busy = "Reason: Q.850;cause=17;text=\"User busy\"\r\nContent-Length: 0\r\n\r\n";
+        let ours = format!("Proxy-Authorization: Digest username=\"depot42\"\r\n{sdp}");
+        let none = "Content-Length: 0\r\n\r\n";
+        let said = [
+            (0, Direction::Out, invite, sdp.as_str()),
+            (18_450, Direction::In, "SIP/2.0 407 Proxy Authentication Required", asks),
+            (18_900, Direction::Out, "ACK sip:+442071838750@carrier.example.net;user=phone SIP/2.0", none),
+            (19_100, Direction::Out, invite, &ours),
+            (519_300, Direction::Out, invite, &ours),
+            (742_118, Direction::In, "SIP/2.0 180 Ringing", none),
+            (4_103_077, Direction::In, "SIP/2.0 486 Busy Here", busy),
+            (4_103_600, Direction::Out, "ACK sip:+442071838750@carrier.example.net;user=phone SIP/2.0", none),
+        ];
+        let messages = said.map(|(at, direction, first, rest)| {
+            let number = 1 + i32::from(at > 19_000);
+            let method = if first.starts_with("ACK") { "ACK" } else { "INVITE" };
+            let text = format!(
+                "{first}\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;rport;branch=z9hG4bK74bf9c1d\r\n\
+                 From: \"Riverside Depot\" <sip:+442071838700@carrier.example.net>;tag=3a91c2\r\n\
+                 To: <sip:+442071838750@carrier.example.net>\r\nCall-ID: 8f2e44b1c9d04d77\r\nCSeq: {number} {method}\r\n{rest}"
+            );
+            let at_us = Timestamp::now().as_microsecond() + at;
+            let (local, remote) = ("192.0.2.1:5060".parse().unwrap(), "198.51.100.7:5060".parse().unwrap());
+            Traced { at_us, direction, transport: Transport::Udp, local, remote, bytes: text.into_bytes() }
         });
+        let head = Head {
+            id: attempt.to_string(),
+            sip_call_id: "8f2e44b1c9d04d77".to_owned(),
+            peer: "main".to_owned(),
+        };
+        let batch = Batch { first: 0, messages: messages.to_vec(), dropped: 0 };
+        let batches = [(head, batch)];
+        self.runtime.block_on(sip_messages::append(&self.store, Timestamp::now(), &batches)).unwrap();
     }
 }
 

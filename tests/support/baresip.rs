@@ -24,9 +24,29 @@ pub struct Baresip {
 impl Baresip {
     /// Starts one that answers calls to `number` and then says `speech`.
     pub fn start(number: &str, speech: &[i16]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let address = free_port();
-        configure(folder.path(), address, number, speech);
+        Self::start_at(address, address, &format!("{number}@{address};transport=udp"), "", speech)
+    }
+
+    /// The same over TLS, with its certificate and key in one file.
+    #[allow(dead_code, reason = "tests/peers.rs calls over UDP only")]
+    pub fn start_secure(number: &str, speech: &[i16], identity: &Path) -> Self {
+        let plain = free_port();
+        // It listens for TLS one port higher.
+        let address = SocketAddr::new(plain.ip(), plain.port() + 1);
+        let settings = format!("sip_certificate {}\n", identity.display());
+        Self::start_at(plain, address, &format!("{number}@{address};transport=tls"), &settings, speech)
+    }
+
+    fn start_at(
+        plain: SocketAddr,
+        address: SocketAddr,
+        account: &str,
+        settings: &str,
+        speech: &[i16],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        configure(folder.path(), plain, account, settings, speech);
         let mut command = Command::new("baresip");
         command.arg("-f").arg(folder.path());
         let mut peer = Peer::start("baresip", "baresip-core", &mut command, folder.path());
@@ -44,7 +64,7 @@ impl Baresip {
     }
 }
 
-fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
+fn configure(folder: &Path, address: SocketAddr, account: &str, settings: &str, speech: &[i16]) {
     let say = folder.join("say.wav");
     let spec = hound::WavSpec {
         channels: 1,
@@ -61,7 +81,7 @@ fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
     fs::create_dir(&sounds).unwrap();
     let mut config = format!(
         "sip_listen {address}\naudio_source aufile,{}\naudio_player aufile,{}\nmodule_path {MODULES}\n\
-         ctrl_tcp_listen {control}\nsnd_path {}\n",
+         ctrl_tcp_listen {control}\n{settings}snd_path {}\n",
         say.display(),
         folder.join("player.wav").display(),
         sounds.display(),
@@ -72,8 +92,7 @@ fn configure(folder: &Path, address: SocketAddr, number: &str, speech: &[i16]) {
     config
         .push_str("module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n");
     fs::write(folder.join("config"), config).unwrap();
-    let account =
-        format!("<sip:{number}@{address};transport=udp>;regint=0;answermode=auto;audio_codecs=PCMU\n");
+    let account = format!("<sip:{account}>;regint=0;answermode=auto;audio_codecs=PCMU\n");
     fs::write(folder.join("accounts"), account).unwrap();
     fs::write(folder.join("contacts"), "").unwrap();
 }

@@ -32,6 +32,8 @@ pub enum Act {
     HangUp,
     /// A re-INVITE with this direction, such as `sendonly`.
     Reoffer(&'static str),
+    /// A re-INVITE that asks for an offer.
+    AskForOffer,
     // On the line.
     Packet,
     Press(char),
@@ -40,6 +42,8 @@ pub enum Act {
     LineDead,
     // At ours.
     WeHangUp,
+    Hold,
+    Resume,
 }
 
 /// What everybody does, and when: milliseconds since the INVITE arrived, since the answer, since listening began.
@@ -52,6 +56,8 @@ pub struct Script {
     /// The password that the trunk asks for, and the one that we have.
     pub passwords: Option<(&'static str, &'static str)>,
     pub deaf: bool,
+    /// What the phone says to our re-INVITEs; otherwise it takes them.
+    pub refuses: Option<u16>,
     /// How long it may last and ring.
     pub limits: Option<(u64, u64)>,
     /// What cannot be rendered when asked for in the call.
@@ -90,7 +96,7 @@ pub struct Stage {
     pub finished: usize,
     pub rendered: Vec<Prompt>,
     pub answered_at: Option<Instant>,
-    /// Datagrams that the phone's hand-written re-INVITE brought back.
+    /// The answers to the phone's re-INVITEs.
     pub reanswers: Vec<String>,
     /// How the phone's sessions ended.
     pub phone: Vec<SessionEvent>,
@@ -105,8 +111,8 @@ pub struct Stage {
     far: Endpoint,
     sessions: HashMap<SessionId, Session>,
     challenger: Option<Challenger>,
-    /// The last 200 that the phone sent to an INVITE.
-    answer: String,
+    /// Our offers as the phone saw them, re-INVITEs only.
+    pub reoffers: Vec<String>,
     queue_ends: Instant,
     listening: bool,
 }
@@ -205,7 +211,7 @@ impl Stage {
             far: self::endpoint(true, seed + 1_000_000),
             sessions: HashMap::new(),
             challenger,
-            answer: String::new(),
+            reoffers: Vec::new(),
             queue_ends: now,
             listening: false,
         };
@@ -292,9 +298,6 @@ impl Stage {
         if self.script.deaf {
             return;
         }
-        if self.own_transaction(&transmit.bytes) {
-            return;
-        }
         match self.far.handle_message(now, source, local, &transmit.bytes) {
             Received::Session(id, message) => {
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -344,6 +347,14 @@ impl Stage {
                 }
                 return self.drain_call();
             }
+            Due::Act(act @ (Act::Hold | Act::Resume)) => {
+                match self.call.as_mut() {
+                    Some(call) if act == Act::Hold => call.hold(now),
+                    Some(call) => call.resume(now),
+                    None => {}
+                }
+                return self.drain_call();
+            }
             Due::Act(act) => return self.at_the_phone(act),
         };
         // The shell closes the leg when the call is concluded.
@@ -374,69 +385,54 @@ impl Stage {
                     session.reject(now, status, &fields);
                 }
                 Act::HangUp => session.hang_up(now, None),
-                Act::Reoffer(direction) => self.reoffer(direction),
+                Act::Reoffer(direction) => {
+                    let sdp = format!(
+                        "v=0\r\no=- 9 2 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 30002 RTP/AVP 0\r\na={direction}\r\n"
+                    );
+                    session.reinvite(now, Some(sdp.as_bytes())).unwrap();
+                }
+                Act::AskForOffer => session.reinvite(now, None).unwrap(),
                 _ => unreachable!("{act:?} is not the phone's"),
             }
             self.drain_phone(id);
         }
     }
 
-    /// A re-INVITE by hand: sessions here never send one.
-    fn reoffer(&mut self, direction: &str) {
-        let field = |name: &str| {
-            let found = self.answer.lines().find(|line| line.starts_with(name)).unwrap();
-            found.split_once(": ").unwrap().1.to_owned()
-        };
-        let (ours, theirs, id) = (field("From"), field("To"), field("Call-ID"));
-        let sdp = format!(
-            "v=0\r\no=- 9 2 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 30002 RTP/AVP 0\r\na={direction}\r\n"
-        );
-        let request = format!(
-            "INVITE sip:depot@{OURS} SIP/2.0\r\nVia: SIP/2.0/UDP {THEIRS};branch=z9hG4bKreoffer\r\nMax-Forwards: 70\r\nFrom: {theirs}\r\nTo: {ours}\r\nCall-ID: {id}\r\nCSeq: 1 INVITE\r\nContact: <sip:bob@{THEIRS}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
-            sdp.len()
-        );
-        self.send_by_hand(request);
-    }
-
-    /// Whether it answers the re-INVITE; a final answer is acknowledged.
-    fn own_transaction(&mut self, bytes: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        if !text.starts_with("SIP/2.0") || !text.contains("z9hG4bKreoffer") {
-            return false;
-        }
-        if text.starts_with("SIP/2.0 200") {
-            let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-            let (from, to, id) = (line("From"), line("To"), line("Call-ID"));
-            self.send_by_hand(format!(
-                "ACK sip:depot@{OURS} SIP/2.0\r\nVia: SIP/2.0/UDP {THEIRS};branch=z9hG4bKreack\r\nMax-Forwards: 70\r\n{from}\r\n{to}\r\n{id}\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
-            ));
-        }
-        self.reanswers.push(text);
-        true
-    }
-
-    fn send_by_hand(&mut self, text: String) {
-        let destination = Hop::udp(OURS.parse().unwrap());
-        self.fly(THEIRS.parse().unwrap(), Transmit { destination, bytes: text.into_bytes() });
-    }
-
     fn drain_phone(&mut self, id: SessionId) {
         while let Some(output) = self.sessions.get_mut(&id).and_then(Session::poll_output) {
             match output {
-                SessionOutput::Transmit(transmit) => {
-                    let text = String::from_utf8_lossy(&transmit.bytes);
-                    if text.starts_with("SIP/2.0 200") && text.contains("INVITE\r\n") {
-                        self.answer = text.into_owned();
-                    }
-                    self.fly(THEIRS.parse().unwrap(), transmit);
-                }
+                SessionOutput::Transmit(transmit) => self.fly(THEIRS.parse().unwrap(), transmit),
                 SessionOutput::Event(SessionEvent::Finished) => {
                     self.sessions.remove(&id);
                     self.far.remove(id);
                 }
-                SessionOutput::Event(event) => self.phone.push(event),
+                SessionOutput::Event(event) => self.at_the_phones_session(id, event),
             }
         }
+    }
+
+    fn at_the_phones_session(&mut self, id: SessionId, event: SessionEvent) {
+        let (now, origin) = (self.now, SessionOrigin { id: 9, version: 2 });
+        let offer = match &event {
+            SessionEvent::Offer { sdp: Some(offer) } => offer.clone(),
+            SessionEvent::OfferAnswered { sdp: Some(answer) } => {
+                self.reanswers.push(String::from_utf8(answer.clone()).unwrap());
+                return self.phone.push(event);
+            }
+            _ => return self.phone.push(event),
+        };
+        self.reoffers.push(String::from_utf8(offer.clone()).unwrap());
+        if let Some(session) = self.sessions.get_mut(&id) {
+            let rtp = "192.0.2.2:30000".parse().unwrap();
+            match self.script.refuses {
+                Some(status) => session.reject_offer(now, status),
+                None => {
+                    let answer = sdp::answer(&offer, &policy(), origin, rtp, Direction::SendRecv).unwrap();
+                    session.answer_offer(now, &answer.0);
+                }
+            }
+        }
+        self.phone.push(event);
     }
 
     fn drain_call(&mut self) {

@@ -1,5 +1,6 @@
 //! The real engine in this process: a copy of `sip-config` with one trunk that leads to a test's peer, a data folder and a
 //! dialplan of the test's own, and ports that the system chose.
+#![allow(dead_code)] // each test binary uses its part
 
 use std::fs;
 use std::net::SocketAddr;
@@ -58,15 +59,51 @@ pub struct TestEngine {
 impl TestEngine {
     /// Starts one whose only trunk is `peer`, with `plan` and beside it the `prompts`, named as their files are.
     pub async fn start(peer: SocketAddr, plan: &str, prompts: &[&Path], password: &str) -> Self {
+        Self::start_over(peer, "", "\"127.0.0.1:0\"", plan, prompts, password).await
+    }
+
+    /// The same with more lines in the trunk's file, and another value of `listen` with the lines after it.
+    pub async fn start_over(
+        peer: SocketAddr,
+        trunk: &str,
+        listen: &str,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+    ) -> Self {
+        Self::build(peer, trunk, listen, plan, prompts, password, |_| ()).await
+    }
+
+    /// As [`Self::start`], with more done to the folder of the configuration before it is read.
+    pub async fn start_with(
+        peer: SocketAddr,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+        edit: impl FnOnce(&Path),
+    ) -> Self {
+        Self::build(peer, "", "\"127.0.0.1:0\"", plan, prompts, password, edit).await
+    }
+
+    async fn build(
+        peer: SocketAddr,
+        trunk: &str,
+        listen: &str,
+        plan: &str,
+        prompts: &[&Path],
+        password: &str,
+        edit: impl FnOnce(&Path),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config_dir = folder.path().join("sip-config");
-        configure(&config_dir, peer, password);
+        configure(&config_dir, peer, trunk, listen, password);
         let dialplans = folder.path().join("dialplans");
         fs::create_dir(&dialplans).unwrap();
         fs::write(dialplans.join(format!("{PLAN}.toml")), plan).unwrap();
         for prompt in prompts {
             fs::copy(prompt, dialplans.join(prompt.file_name().unwrap())).unwrap();
         }
+        edit(&config_dir);
         let config = Config::load(&config_dir).unwrap_or_else(|found| {
             let all: Vec<String> = found.iter().map(ToString::to_string).collect();
             panic!("{}", all.join("\n"))
@@ -76,6 +113,16 @@ impl TestEngine {
         let running = engine::start(&config_dir, config, &no_models).await.unwrap();
         let store = Store::open(folder.path().join("data/callahead.db")).await.unwrap();
         Self { running, store, folder }
+    }
+
+    /// Where it speaks SIP.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.running.sip_addr()
+    }
+
+    /// The calls that it knows, newest first.
+    pub async fn calls(&self) -> Vec<Call> {
+        calls::list(&self.store, &calls::CallFilter::default(), 100).await.unwrap()
     }
 
     /// A call that is due now, tried once.
@@ -155,7 +202,23 @@ impl TestEngine {
         self.running.stop(std::future::pending()).await;
     }
 
-    fn data(&self) -> PathBuf {
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where the API is.
+    pub fn http(&self) -> SocketAddr {
+        self.running.http_addr()
+    }
+
+    /// The folder of the settings.
+    pub fn config_dir(&self) -> PathBuf {
+        self.folder.path().join("sip-config")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 }
@@ -179,14 +242,14 @@ impl Ended {
 }
 
 /// Copies this repository's settings with other ports, and a trunk of the test's.
-fn configure(config_dir: &Path, peer: SocketAddr, password: &str) {
+fn configure(config_dir: &Path, peer: SocketAddr, trunk: &str, listen: &str, password: &str) {
     let trunks = config_dir.join("trunks");
     fs::create_dir_all(&trunks).unwrap();
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-config/callahead.toml");
     let mut text = fs::read_to_string(ours).unwrap();
     for (from, to) in [
         ("listen = \"127.0.0.1:8088\"", "listen = \"127.0.0.1:0\"".to_owned()),
-        ("listen = \"127.0.0.1:5060\"", "listen = \"127.0.0.1:0\"".to_owned()),
+        ("listen = \"127.0.0.1:5060\"", format!("listen = {listen}")),
         ("min_free_mb = 500", "min_free_mb = 1".to_owned()),
         ("calls_per_second = 5 ", "calls_per_second = 50 ".to_owned()),
         ("default_plan    = \"delivery-confirm\"", format!("default_plan = \"{PLAN}\"")),
@@ -196,10 +259,10 @@ fn configure(config_dir: &Path, peer: SocketAddr, password: &str) {
     }
     fs::write(config_dir.join("callahead.toml"), text).unwrap();
     let (host, port, username) = (peer.ip(), peer.port(), CREDENTIALS.0);
-    let trunk = format!(
+    let text = format!(
         "host = \"{host}\"\nport = {port}\nusername = \"{username}\"\npassword = {{ file = \"peer.password\" }}\n\
-         caller_id = \"+12025550100\"\ncountry = \"US\"\noptions_every = \"0s\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n"
+         caller_id = \"+12025550100\"\ncountry = \"US\"\noptions_every = \"0s\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n{trunk}\n"
     );
-    fs::write(trunks.join("peer.toml"), trunk).unwrap();
+    fs::write(trunks.join("peer.toml"), text).unwrap();
     fs::write(trunks.join("peer.password"), password).unwrap();
 }

@@ -2,7 +2,9 @@
 //!
 //! Time jumps to the next thing that is due: a datagram's arrival, a timer, or what a party planned.
 
-use std::collections::{HashMap, HashSet};
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,11 @@ pub enum Act {
     HangUp,
     Cancel,
     AnswerOffer,
+    RejectOffer(u16),
+    /// Offers this in a re-INVITE as soon as that may be; an empty text asks for an offer.
+    Reinvite(&'static str),
+    /// The same with UPDATE.
+    Update(&'static str),
 }
 
 /// What a callee does with a call, and when, counted from the INVITE; and when either side hangs up, counted from the answer.
@@ -47,6 +54,12 @@ pub struct Party {
     pub challengers: Vec<Challenger>,
     /// Deaf: nothing arrives.
     pub deaf: bool,
+    /// Offers to be made as soon as they may be.
+    pub wanted: VecDeque<(SessionId, Act)>,
+    /// The offer under way.
+    pub made: Option<Act>,
+    /// How offers are met; answered unless this says otherwise.
+    pub refuse_offers: Option<u16>,
 }
 
 impl Party {
@@ -66,6 +79,9 @@ impl Party {
             script,
             challengers: Vec::new(),
             deaf: false,
+            wanted: VecDeque::new(),
+            made: None,
+            refuse_offers: None,
         }
     }
 
@@ -152,6 +168,14 @@ impl Link {
 
     /// Runs until nothing is left to happen. Panics when that does not end.
     pub fn run(&mut self) {
+        let patience = Duration::from_secs(600);
+        self.run_until(patience);
+        assert!(self.now - self.start < patience, "the call goes on for ever");
+    }
+
+    /// Runs what happens in this time since the start.
+    pub fn run_until(&mut self, end: Duration) {
+        let end = self.start + end;
         for _ in 0..20_000 {
             let timers = self
                 .parties
@@ -160,7 +184,10 @@ impl Link {
             let flights = self.flying.iter().map(|(at, ..)| *at);
             let plans = self.agenda.iter().map(|(at, ..)| *at);
             let Some(next) = timers.chain(flights).chain(plans).min() else { return };
-            assert!(next < self.start + Duration::from_secs(600), "the call goes on for ever");
+            if next >= end {
+                self.now = end;
+                return;
+            }
             self.now = self.now.max(next);
             self.step();
         }
@@ -254,6 +281,8 @@ impl Link {
             Act::HangUp => session.hang_up(now, Some("Q.850;cause=16")),
             Act::Cancel => session.cancel(now),
             Act::AnswerOffer => session.answer_offer(now, b"reanswer"),
+            Act::RejectOffer(status) => session.reject_offer(now, status),
+            Act::Reinvite(_) | Act::Update(_) => self.parties[party].wanted.push_back((id, act)),
         }
         self.drain(party, id);
     }
@@ -262,7 +291,12 @@ impl Link {
         let source = self.parties[party].address;
         loop {
             let session = self.parties[party].sessions.get_mut(&id);
-            let Some(output) = session.and_then(Session::poll_output) else { return };
+            let Some(output) = session.and_then(Session::poll_output) else {
+                if self.offer(party) {
+                    continue;
+                }
+                return;
+            };
             match output {
                 SessionOutput::Transmit(transmit) if self.refusing.contains(&transmit.destination) => {
                     let (now, hop) = (self.now, transmit.destination);
@@ -276,15 +310,50 @@ impl Link {
         }
     }
 
+    /// Makes the next wanted offer when that may be; `false`: nothing to do.
+    fn offer(&mut self, party: usize) -> bool {
+        let now = self.now;
+        let party = &mut self.parties[party];
+        let Some((id, act)) = party.wanted.front().copied() else { return false };
+        let may = |session: &&mut Session| match act {
+            Act::Update(_) => session.can_update(),
+            _ => session.can_offer(),
+        };
+        let Some(session) = party.sessions.get_mut(&id).filter(may) else { return false };
+        let made = match act {
+            Act::Reinvite("") => session.reinvite(now, None),
+            Act::Reinvite(sdp) => session.reinvite(now, Some(sdp.as_bytes())),
+            Act::Update(sdp) => session.update(now, sdp.as_bytes()),
+            other => panic!("{other:?} is no offer"),
+        };
+        made.unwrap();
+        party.made = Some(act);
+        party.wanted.pop_front();
+        true
+    }
+
     fn told(&mut self, party: usize, id: SessionId, event: SessionEvent) {
         self.parties[party].events.push((id, event.clone()));
         match event {
             SessionEvent::Answered { .. } | SessionEvent::Acknowledged { .. } => {
-                let plans = self.parties[party].script.on_answer.clone();
-                self.plan(party, id, &plans);
+                // Once: later ones acknowledge re-INVITEs.
+                let begun = |(known, event): &&(SessionId, SessionEvent)| {
+                    *known == id
+                        && matches!(event, SessionEvent::Answered { .. } | SessionEvent::Acknowledged { .. })
+                };
+                if self.parties[party].events.iter().filter(begun).count() == 1 {
+                    let plans = self.parties[party].script.on_answer.clone();
+                    self.plan(party, id, &plans);
+                }
             }
             SessionEvent::Offer { .. } => {
-                self.plan(party, id, &[(Duration::from_millis(50), Act::AnswerOffer)])
+                let act = self.parties[party].refuse_offers.map_or(Act::AnswerOffer, Act::RejectOffer);
+                self.plan(party, id, &[(Duration::from_millis(50), act)])
+            }
+            // Both offered at once: again.
+            SessionEvent::OfferRefused { status: 491 } => {
+                let party = &mut self.parties[party];
+                party.wanted.extend(party.made.take().map(|act| (id, act)));
             }
             SessionEvent::Finished => {
                 self.parties[party].sessions.remove(&id);

@@ -1,7 +1,7 @@
 //! A foreign program on loopback: started by a test, stopped by its pid when the test is over.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,14 +29,16 @@ impl Peer {
         Self { child, name }
     }
 
-    /// Waits until it has bound the UDP port `port`, as the kernel sees it.
+    /// Waits until it has bound the port `port`, for UDP or TCP, as the kernel sees it.
     pub fn wait_for_port(&mut self, port: u16, folder: &Path) {
         let wanted = format!(":{port:04X}");
         let local = |line: &str| line.split_whitespace().nth(1).map(str::to_owned).unwrap_or_default();
         let begun = Instant::now();
         loop {
-            let table = fs::read_to_string("/proc/net/udp").unwrap();
-            if table.lines().skip(1).any(|line| local(line).ends_with(&wanted)) {
+            let tables =
+                ["udp", "udp6", "tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")));
+            let mut bound = tables.iter().flatten().flat_map(|table| table.lines().skip(1)).map(local);
+            if bound.any(|address| address.ends_with(&wanted)) {
                 return;
             }
             let ended = self.child.try_wait().unwrap();
@@ -89,7 +91,12 @@ pub fn logs(folder: &Path) -> String {
 
 /// A UDP port that nobody has at this moment.
 pub fn free_port() -> SocketAddr {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    free_port_of(Ipv4Addr::LOCALHOST.into())
+}
+
+/// A UDP port of this address that nobody has at this moment.
+pub fn free_port_of(ip: IpAddr) -> SocketAddr {
+    UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A TCP port that nobody has at this moment.

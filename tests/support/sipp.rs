@@ -1,14 +1,14 @@
 //! SIPp as the carrier and its customers.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use callahead::audio::g711::Codec;
 use tempfile::TempDir;
 
-use super::peer::{Peer, free_port, logs};
+use super::peer::{Peer, free_port_of, logs};
 
 /// Bytes of a packet's audio.
 pub const FRAME: usize = 160;
@@ -26,16 +26,42 @@ pub struct Sipp {
 impl Sipp {
     /// Plays the scenario `name` for `calls` calls, saying `sounds` one after the other where the scenario speaks.
     pub fn start(name: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        Self::start_over(Ipv4Addr::LOCALHOST.into(), "u1", name, calls, sounds)
+    }
+
+    /// The same on this address; `transport` is what SIPp's `-t` takes, such as `t1`.
+    pub fn start_over(ip: IpAddr, transport: &str, name: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        Self::run(ip, transport, name, calls, sounds, &[], true)
+    }
+
+    /// Makes `calls` calls to `number` at `target` with the scenario `name`, saying `sounds`.
+    pub fn call(name: &str, target: SocketAddr, number: &str, calls: u32, sounds: &[PathBuf]) -> Self {
+        let more = [&target.to_string(), "-s", number];
+        Self::run(Ipv4Addr::LOCALHOST.into(), "u1", name, calls, sounds, &more, false)
+    }
+
+    fn run(
+        ip: IpAddr,
+        transport: &str,
+        name: &str,
+        calls: u32,
+        sounds: &[PathBuf],
+        more: &[&str],
+        waits: bool,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let speech = mu_law(sounds, &folder.path().join("speech.ulaw"));
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/sipp/{name}.xml"));
-        let (address, media) = (free_port(), free_port());
+        let (address, media) = (free_port_of(ip), free_port_of(ip));
         let mut command = Command::new("sipp");
-        command.arg("-sf").arg(scenario).args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin"]);
+        let host = ip.to_string();
+        command.arg("-sf").arg(scenario).args(["-i", &host, "-mi", &host, "-t", transport, "-nostdin"]);
         command.args(["-p", &address.port().to_string(), "-mp", &media.port().to_string()]);
-        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]);
+        command.args(["-m", &calls.to_string(), "-trace_err", "-error_file", "errors.log"]).args(more);
         let mut peer = Peer::start("sipp", "sip-tester", &mut command, folder.path());
-        peer.wait_for_port(address.port(), folder.path());
+        if waits {
+            peer.wait_for_port(address.port(), folder.path());
+        }
         Self { peer, folder, address, speech }
     }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub use statistics::{Lateness, PoolStatistics};
+pub use statistics::{LateTicks, Lateness, PoolStatistics};
 
 use crate::media::{Connection, PlayError, Statistics, Stream, StreamConfig, StreamEvent, Tap};
 use crate::rtp::telephone_event::DigitError;
@@ -195,6 +195,13 @@ impl MediaPool {
     /// The figures of all threads together.
     pub fn statistics(&self) -> PoolStatistics {
         PoolStatistics::of(self.threads.iter().map(|worker| worker.statistics.as_ref()))
+    }
+}
+
+impl MediaPool {
+    /// How many ticks there were, and how many late ones.
+    pub fn late_ticks(&self) -> LateTicks {
+        LateTicks::of(self.threads.iter().map(|worker| worker.statistics.as_ref()))
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The width of a lateness bucket.
 const BUCKET: Duration = Duration::from_micros(50);
+/// A tick that comes later than this, half of its period, is late.
+const LATE: Duration = Duration::from_millis(10);
 /// Buckets up to 50 ms; what is later counts in the last one.
 const BUCKETS: usize = 1000;
 
@@ -75,6 +77,8 @@ pub struct PoolStatistics {
     pub send_errors: u64,
     /// Ticks of all legs.
     pub ticks: u64,
+    /// Ticks that came 10 ms late or later.
+    pub late_ticks: u64,
     /// How late ticks came.
     pub lateness: Lateness,
 }
@@ -88,6 +92,32 @@ pub struct Lateness {
     pub p99: Duration,
     /// The latest.
     pub max: Duration,
+}
+
+/// Ticks of all legs since the start, and how many of them were late; two of these tell what happened in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LateTicks {
+    ticks: u64,
+    late: u64,
+}
+
+impl LateTicks {
+    pub(super) fn of<'a>(threads: impl Iterator<Item = &'a ThreadStatistics>) -> Self {
+        let first_late = (LATE.as_micros() / BUCKET.as_micros()) as usize;
+        let mut sum = Self::default();
+        for (bucket, count) in threads.flat_map(|thread| thread.late.iter().enumerate()) {
+            let count = count.load(Relaxed);
+            sum.ticks += count;
+            sum.late += if bucket >= first_late { count } else { 0 };
+        }
+        sum
+    }
+
+    /// How many of a thousand ticks since `before` were late; 0 when there were none.
+    pub fn per_mille_since(&self, before: &Self) -> u32 {
+        let ticks = self.ticks.saturating_sub(before.ticks).max(1);
+        u32::try_from(self.late.saturating_sub(before.late) * 1000 / ticks).unwrap_or(u32::MAX)
+    }
 }
 
 impl PoolStatistics {
@@ -105,6 +135,7 @@ impl PoolStatistics {
             late.iter_mut().zip(&thread.late).for_each(|(sum, count)| *sum += count.load(Relaxed));
         }
         sum.ticks = late.iter().sum();
+        sum.late_ticks = late.iter().skip((LATE.as_micros() / BUCKET.as_micros()) as usize).sum();
         sum.lateness.p50 = percentile(&late, sum.ticks, 50);
         sum.lateness.p99 = percentile(&late, sum.ticks, 99);
         sum
@@ -133,9 +164,15 @@ mod tests {
         threads[0].tick(Duration::from_micros(990));
         threads[1].tick(Duration::from_millis(70));
         let sum = PoolStatistics::of(threads.iter());
-        assert_eq!(sum.ticks, 100);
+        assert_eq!((sum.ticks, sum.late_ticks), (100, 1));
         assert_eq!(sum.lateness.p50, Duration::from_micros(150));
         assert_eq!(sum.lateness.p99, Duration::from_millis(1));
         assert_eq!(sum.lateness.max, Duration::from_millis(70));
+        let ticks = LateTicks::of(threads.iter());
+        assert_eq!(ticks.per_mille_since(&LateTicks::default()), 10, "one of a hundred");
+        (0..9).for_each(|_| threads[1].tick(Duration::from_micros(9990)));
+        threads[1].tick(Duration::from_millis(10));
+        assert_eq!(LateTicks::of(threads.iter()).per_mille_since(&ticks), 100);
+        assert_eq!(ticks.per_mille_since(&ticks), 0);
     }
 }

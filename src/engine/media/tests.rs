@@ -20,7 +20,7 @@ fn open(pool: &MediaPool) -> Leg {
 fn connect(leg: &Leg, remote: SocketAddr) {
     let codec = Codec::Pcma;
     let connection =
-        Connection { remote, codec, payload_type: 8, telephone_event: Some(101), send: true, receive: true };
+        Connection { remote, codec, payload_type: 8, telephone_event: Some(101), receive_payload_type: 8, receive_telephone_event: Some(101), send: true, receive: true };
     leg.try_send(LegCommand::Connect(connection)).unwrap();
 }
 

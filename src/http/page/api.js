@@ -27,6 +27,8 @@ export const signOut = () => ask("DELETE", "/session");
 export const delivery = (id) => ask("GET", `/deliveries/${id}`);
 export const call = (id) => ask("GET", `/calls/${id}`);
 export const listened = (recording) => ask("POST", `/recordings/${recording}/listened`);
+export const trace = (call, numbers) => ask("GET", `/calls/${encodeURIComponent(call)}/trace?numbers=${numbers}`);
+export const captureUrl = (call) => `${BASE}/calls/${encodeURIComponent(call)}/trace.pcap`;
 export const audioUrl = (recording) => `${BASE}/recordings/${recording}/audio.wav`;
 
 // All deliveries of a day, and the number of the last event before they were read.

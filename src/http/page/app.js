@@ -16,6 +16,7 @@ async function start() {
   try {
     const person = await api.me();
     byId("me").textContent = person.display_name ?? "";
+    document.body.dataset.role = person.role;
     byId("sign-in").hidden = true;
     byId("home").hidden = false;
     await load();

@@ -119,6 +119,8 @@ export class Card {
     this.find(".said").textContent = words;
     this.find(".said").classList.toggle("aside", aside);
     this.find(".note").textContent = view.instructions && `With the order: ${view.instructions}`;
+    this.find(".wire").hidden = !view.call?.attempts_made;
+    this.find(".wire a").href = `/trace?call=${view.call?.id ?? ""}`;
     this.player.set(view.recording, view.customer_name);
     this.find(".dot").hidden = !this.unplayed;
     this.find(".attempts").hidden = !view.call || (view.call.attempts_made === 0 && view.call.state === "pending");

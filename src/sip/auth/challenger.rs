@@ -1,36 +1,22 @@
 //! Asking for credentials, as a registrar or carrier does (RFC 7616 §3.3-3.5).
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::digest::{Algorithm, Qop, Question, schemes};
+use super::nonce::{Nonces, same};
 use crate::pii::Secret;
 use crate::sip::message::{Header, HeaderName, Message};
-use crate::sip::token;
-
-/// The most nonces remembered; the oldest are forgotten first and read as stale.
-const MAX_NONCES: usize = 4096;
 
 /// Issues nonces and checks answers to them.
 #[derive(Debug)]
 pub struct Challenger {
     realm: String,
     algorithms: Vec<Algorithm>,
-    lifetime: Duration,
     proxy: bool,
-    rng: StdRng,
-    nonces: HashMap<String, Nonce>,
-    order: VecDeque<String>,
-}
-
-#[derive(Debug)]
-struct Nonce {
-    issued: Instant,
-    /// The highest count seen: a lower or equal one is a replay.
-    nc: u32,
+    nonces: Nonces,
 }
 
 /// What became of a request's credentials.
@@ -49,16 +35,13 @@ pub enum Verdict {
 
 impl Challenger {
     /// `proxy`: challenge with 407 and Proxy-Authenticate instead of 401 and WWW-Authenticate. `algorithms` are offered in
-    /// this order; nonces live for `lifetime`.
+    /// this order; nonces live for `lifetime`, and no other server's are taken unless it has the same `seed`.
     pub fn new(realm: &str, algorithms: &[Algorithm], lifetime: Duration, proxy: bool, seed: u64) -> Self {
         Self {
             realm: realm.to_owned(),
             algorithms: algorithms.to_vec(),
-            lifetime,
             proxy,
-            rng: StdRng::seed_from_u64(seed),
-            nonces: HashMap::new(),
-            order: VecDeque::new(),
+            nonces: Nonces::new(lifetime, &mut StdRng::seed_from_u64(seed)),
         }
     }
 
@@ -90,8 +73,8 @@ impl Challenger {
                     let fields = self.challenge(now, false);
                     return Verdict::Wrong(fields);
                 }
-                let nc = u32::from_str_radix(answer("nc"), 16).ok();
-                if self.use_nonce(now, answer("nonce"), nc) {
+                let count = fields.get("nc").map(|count| u32::from_str_radix(count, 16).unwrap_or(0));
+                if self.nonces.take(now, answer("nonce"), count) {
                     return Verdict::Accepted { username };
                 }
                 stale = true;
@@ -121,42 +104,17 @@ impl Challenger {
             password: password.reveal(),
             nonce: answer("nonce"),
             cnonce: answer("cnonce"),
-            nc: u32::from_str_radix(answer("nc"), 16).unwrap_or(0),
+            nc: answer("nc"),
             qop,
             method: request.method().map(|method| method.as_str()).unwrap_or_default(),
             uri: answer("uri"),
             body: request.body(),
         };
-        let (expected, given) = (question.response(), answer("response").to_ascii_lowercase());
-        // Compares all bytes, so that time tells nothing.
-        expected.len() == given.len()
-            && expected
-                .bytes()
-                .zip(given.bytes())
-                .fold(0, |difference, (one, other)| difference | (one ^ other))
-                == 0
-    }
-
-    /// Whether the nonce is ours, young, and its count (where one is given) is new.
-    fn use_nonce(&mut self, now: Instant, nonce: &str, nc: Option<u32>) -> bool {
-        let Some(known) = self.nonces.get_mut(nonce) else { return false };
-        let nc = nc.unwrap_or(known.nc.saturating_add(1));
-        if now.saturating_duration_since(known.issued) > self.lifetime || nc <= known.nc {
-            return false;
-        }
-        known.nc = nc;
-        true
+        same(&question.response(), &answer("response").to_ascii_lowercase())
     }
 
     fn challenge(&mut self, now: Instant, stale: bool) -> Vec<Header> {
-        let nonce = format!("{}{}", token(&mut self.rng), token(&mut self.rng));
-        while self.order.len() >= MAX_NONCES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.nonces.remove(&oldest);
-            }
-        }
-        self.order.push_back(nonce.clone());
-        self.nonces.insert(nonce.clone(), Nonce { issued: now, nc: 0 });
+        let nonce = self.nonces.issue(now);
         let name = if self.proxy { HeaderName::ProxyAuthenticate } else { HeaderName::WwwAuthenticate };
         let stale = if stale { ", stale=true" } else { "" };
         let line = |algorithm: &Algorithm| {

@@ -56,6 +56,20 @@ impl Algorithm {
         }
     }
 
+    /// Larger is stronger; the session variant makes no difference.
+    pub(super) fn strength(self) -> u8 {
+        match self.hash {
+            Hash::Md5 => 0,
+            Hash::Sha256 => 1,
+            Hash::Sha512_256 => 2,
+        }
+    }
+
+    /// The user's name as it is sent when the server asks for `userhash` (RFC 7616 §3.4.4).
+    pub(super) fn user_hash(self, username: &str, realm: &str) -> String {
+        self.hex(format!("{username}:{realm}").as_bytes())
+    }
+
     fn hex(self, data: &[u8]) -> String {
         let ring_hex = |algorithm| hex(ring::digest::digest(algorithm, data).as_ref());
         match self.hash {
@@ -66,7 +80,7 @@ impl Algorithm {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -98,7 +112,8 @@ pub(super) struct Question<'a> {
     pub password: &'a str,
     pub nonce: &'a str,
     pub cnonce: &'a str,
-    pub nc: u32,
+    /// As it is written: eight hexadecimal digits.
+    pub nc: &'a str,
     pub qop: Option<Qop>,
     pub method: &'a str,
     pub uri: &'a str,
@@ -118,7 +133,7 @@ impl Question<'_> {
         });
         hash(match self.qop {
             Some(qop) => {
-                format!("{a1}:{}:{:08x}:{}:{}:{a2}", self.nonce, self.nc, self.cnonce, qop.as_str())
+                format!("{a1}:{}:{}:{}:{}:{a2}", self.nonce, self.nc, self.cnonce, qop.as_str())
             }
             None => format!("{a1}:{}:{a2}", self.nonce),
         })
@@ -168,6 +183,8 @@ pub struct Challenge {
     pub(super) qop: Option<Qop>,
     /// The nonce was too old; the credentials may be right.
     pub stale: bool,
+    /// The user's name is to be sent hashed (RFC 7616 §3.4.4).
+    pub userhash: bool,
 }
 
 impl Challenge {
@@ -195,6 +212,7 @@ impl Challenge {
                 })
             }
         };
+        let is_true = |name: &str| fields.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         Some(Self {
             realm: fields.get("realm")?.to_owned(),
             nonce: fields.get("nonce")?.to_owned(),
@@ -202,7 +220,8 @@ impl Challenge {
             algorithm_token: token.map(str::to_owned),
             algorithm: token.map_or(Some(Algorithm::MD5), Algorithm::from_token)?,
             qop,
-            stale: fields.get("stale").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            stale: is_true("stale"),
+            userhash: is_true("userhash"),
         })
     }
 }
@@ -219,7 +238,7 @@ mod tests {
             password: "Circle of Life",
             nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
             cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
-            nc: 1,
+            nc: "00000001",
             qop: Some(Qop::Auth),
             method: "GET",
             uri: "/dir/index.html",
@@ -237,6 +256,31 @@ mod tests {
         );
     }
 
+    /// The values of erratum 4897: the ones printed in the RFC are cut off from SHA-512, which is another function.
+    #[test]
+    fn example_of_rfc_7616_3_9_2() {
+        let algorithm = Algorithm::SHA_512_256;
+        let (username, realm) = ("J\u{e4}s\u{f8}n Doe", "api@example.org");
+        assert_eq!(
+            algorithm.user_hash(username, realm),
+            "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b"
+        );
+        let question = Question {
+            algorithm,
+            username,
+            realm,
+            password: "Secret, or not?",
+            nonce: "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
+            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
+            nc: "00000001",
+            qop: Some(Qop::Auth),
+            method: "GET",
+            uri: "/doe.json",
+            body: b"",
+        };
+        assert_eq!(question.response(), "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5");
+    }
+
     #[test]
     fn example_of_rfc_2617_3_5() {
         let question = Question {
@@ -246,7 +290,7 @@ mod tests {
             password: "Circle Of Life",
             nonce: "dcd98b7102dd2f0e8b11d0f600bfb0c093",
             cnonce: "0a4f113b",
-            nc: 1,
+            nc: "00000001",
             qop: Some(Qop::Auth),
             method: "GET",
             uri: "/dir/index.html",

@@ -6,6 +6,7 @@
 mod challenger;
 mod client;
 mod digest;
+mod nonce;
 
 use crate::pii::Secret;
 

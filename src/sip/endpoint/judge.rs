@@ -1,9 +1,9 @@
 //! What a request outside of every call gets, in the order of RFC 3261 §8.2.
 
 use super::{Endpoint, origin};
-use crate::sip::ALLOW;
 use crate::sip::message::{Header, HeaderName, Message, Method, NameAddr, Scheme};
-use crate::sip::session::unsupported;
+use crate::sip::session::{too_brief, unsupported};
+use crate::sip::{ALLOW, SUPPORTED};
 
 pub(super) enum Judgement {
     /// This status with these fields.
@@ -25,7 +25,7 @@ impl Endpoint {
         }
         match method {
             Method::Invite | Method::Options => {}
-            Method::Register if self.config.registrar => {}
+            Method::Register if self.config.registrar || self.door.is_open() => {}
             Method::Other(_) => return with(501, HeaderName::Allow, ALLOW),
             _ => return with(405, HeaderName::Allow, ALLOW),
         }
@@ -56,6 +56,9 @@ impl Endpoint {
         };
         if !accepted.is_empty() && !accepted.iter().any(understands) {
             return Judgement::Answer(406, Vec::new());
+        }
+        if let Some(least) = too_brief(request) {
+            return Judgement::Answer(422, vec![least]);
         }
         if !self.config.incoming {
             return Judgement::Answer(403, Vec::new());
@@ -92,7 +95,10 @@ fn readable(request: &Message) -> bool {
 
 /// RFC 3261 §11.2.
 fn capabilities() -> Vec<Header> {
-    let fields =
-        [(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp"), (HeaderName::Supported, "")];
+    let fields = [
+        (HeaderName::Allow, ALLOW),
+        (HeaderName::Accept, "application/sdp"),
+        (HeaderName::Supported, SUPPORTED),
+    ];
     fields.into_iter().map(|(name, value)| Header::new(name, value)).collect()
 }

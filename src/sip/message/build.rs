@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::fields::Via;
-use super::header::{Header, HeaderName};
+use super::header::{Header, HeaderName, Shared};
 use super::method::Method;
 use super::status::reason_phrase;
 use super::uri::{Uri, ip_literal};
@@ -13,7 +13,11 @@ use crate::sip::Hop;
 impl Message {
     /// An empty request. Add fields with [`Self::push`], then [`Self::set_body`].
     pub fn request(method: Method, uri: Uri) -> Self {
-        Self { start: StartLine::Request { method, uri }, headers: Vec::with_capacity(16), body: Vec::new() }
+        Self {
+            start: StartLine::Request { method, uri },
+            headers: Vec::with_capacity(16),
+            body: Shared::default(),
+        }
     }
 
     /// A response to the request with these `headers`, which came from `source`: Via, From, To, Call-ID and CSeq are copied
@@ -39,7 +43,7 @@ impl Message {
             }
         }
         let reason = reason_phrase(status).as_bytes().into();
-        Self { start: StartLine::Response { status, reason }, headers: copied, body: Vec::new() }
+        Self { start: StartLine::Response { status, reason }, headers: copied, body: Shared::default() }
     }
 
     /// Appends a field.
@@ -70,12 +74,12 @@ impl Message {
     pub fn set_body(&mut self, content: Option<(&str, &[u8])>) {
         self.remove(&HeaderName::ContentType);
         self.remove(&HeaderName::ContentLength);
-        self.body.clear();
+        self.body = Shared::default();
         if let Some((kind, bytes)) = content {
             self.push(HeaderName::ContentType, kind);
-            self.body.extend_from_slice(bytes);
+            self.body = Shared::whole(bytes.into());
         }
-        self.push(HeaderName::ContentLength, &self.body.len().to_string());
+        self.push(HeaderName::ContentLength, &self.body().len().to_string());
     }
 
     /// Where the response to a request goes: the connection that it came over; over UDP its source when the Via asks for `rport`, else the source's address with the

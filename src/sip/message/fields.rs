@@ -22,15 +22,15 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads one value, not a list.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (protocol, rest) = text.split_once('/')?;
-        let (version, rest) = rest.split_once('/')?;
-        if !protocol.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+        let (protocol, rest) = lex::split_once(text, b'/')?;
+        let (version, rest) = lex::split_once(rest, b'/')?;
+        if !protocol.trim_ascii().eq_ignore_ascii_case("SIP") || version.trim_ascii() != "2.0" {
             return None;
         }
-        let rest = rest.trim_start();
-        let (transport, rest) = rest.split_once([' ', '\t'])?;
-        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
-        let (host, port) = split_port(sent_by.trim()).ok()?;
+        let rest = rest.trim_ascii_start();
+        let (transport, rest) = split_blank(rest)?;
+        let (sent_by, params) = rest.split_at(lex::find_byte(rest.as_bytes(), b';').unwrap_or(rest.len()));
+        let (host, port) = split_port(sent_by.trim_ascii()).ok()?;
         lex::is_token(transport).then_some(Self { transport, host, port, params: Params::new(params) })
     }
 
@@ -59,15 +59,15 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Reads one value, not a list. Checks the display name and brackets; the URI is checked by [`Self::to_uri`].
     pub fn parse(text: &'a str) -> Option<Self> {
-        let text = text.trim();
+        let text = text.trim_ascii();
         let (display, rest) = if text.starts_with('"') {
             let (content, rest) = lex::quoted_string(text)?;
-            (text.get(..content.len() + 2), rest.trim_start())
+            (text.get(..content.len() + 2), rest.trim_ascii_start())
         } else {
-            match text.find('<') {
+            match lex::find_byte(text.as_bytes(), b'<') {
                 Some(open) => {
                     let (name, rest) = text.split_at(open);
-                    let name = name.trim();
+                    let name = name.trim_ascii();
                     let tokens = name
                         .bytes()
                         .all(|byte| lex::is_token_byte(byte) || matches!(byte, b' ' | b'\t' | 0x80..));
@@ -79,15 +79,19 @@ impl<'a> NameAddr<'a> {
                 None => return Self::parse_addr_spec(text),
             }
         };
-        let (uri, params) = rest.strip_prefix('<')?.split_once('>')?;
+        let (uri, params) = lex::split_once(rest.strip_prefix('<')?, b'>')?;
         Some(Self { display, uri, params: Params::new(params) })
     }
 
     /// Without brackets, parameters belong to the header, and `?` and `,` may not stand in the URI (RFC 3261 §20).
     fn parse_addr_spec(text: &'a str) -> Option<Self> {
-        let (uri, params) = text.split_at(text.find(';').unwrap_or(text.len()));
-        let uri = uri.trim_end();
-        (!uri.contains(['?', ','])).then_some(Self { display: None, uri, params: Params::new(params) })
+        let (uri, params) = text.split_at(lex::find_byte(text.as_bytes(), b';').unwrap_or(text.len()));
+        let uri = uri.trim_ascii_end();
+        (!uri.bytes().any(|byte| matches!(byte, b'?' | b','))).then_some(Self {
+            display: None,
+            uri,
+            params: Params::new(params),
+        })
     }
 
     /// The URI, read.
@@ -118,11 +122,17 @@ pub struct CSeq {
 impl CSeq {
     /// Reads the value.
     pub fn parse(text: &str) -> Option<Self> {
-        let (number, method) = text.trim().split_once([' ', '\t'])?;
-        let method = method.trim();
+        let (number, method) = split_blank(text.trim_ascii())?;
+        let method = method.trim_ascii();
         let number = decimal(number).filter(|number| *number < 1 << 31)?;
         lex::is_token(method).then(|| Self { number, method: Method::from_token(method) })
     }
+}
+
+/// Splits at the first space or tab.
+fn split_blank(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| matches!(byte, b' ' | b'\t'))?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Reads a number that is all digits.
@@ -132,7 +142,7 @@ pub fn decimal(text: &str) -> Option<u32> {
 
 /// delta-seconds: values past 32 bits mean "very long" and read as the largest (RFC 3261 §20.19 lets them saturate).
 pub fn delta_seconds(text: &str) -> Option<u32> {
-    let digits = text.trim();
+    let digits = text.trim_ascii();
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| digits.parse().unwrap_or(u32::MAX))
 }

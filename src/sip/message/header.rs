@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+
+use super::lex::is_token_byte;
 
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(, $compact:literal)?;)+) => {
@@ -14,20 +17,70 @@ macro_rules! header_names {
         }
 
         impl HeaderName {
-            /// Recognises a name, whatever its case, compact or not.
-            pub fn from_token(token: &str) -> Self {
-                $(if token.eq_ignore_ascii_case($name) $(|| token.eq_ignore_ascii_case($compact))? {
-                    return Self::$variant;
-                })+
-                Self::Other(token.to_ascii_lowercase().into())
-            }
-
             /// The usual spelling.
             pub fn as_str(&self) -> &str {
                 match self { $(Self::$variant => $name,)+ Self::Other(name) => name }
             }
         }
+
+        /// Every spelling that is known, compact forms included.
+        const SPELLINGS: &[&str] = &[$($name, $($compact,)?)+];
+
+        /// What each of [`SPELLINGS`] names, in the same order.
+        static SPELLED: &[HeaderName] = &[$(HeaderName::$variant, $(header_names!(@also $compact $variant),)?)+];
     };
+    (@also $compact:literal $variant:ident) => { HeaderName::$variant };
+}
+
+/// An open hash table over [`SPELLINGS`], made by the compiler: each entry is an index plus one, 0 is free. A name is
+/// found with one comparison mostly, and without an allocation.
+const SLOTS: [u8; 256] = {
+    let mut slots = [0; 256];
+    let mut index = 0;
+    while index < SPELLINGS.len() {
+        let mut slot = slot(SPELLINGS[index].as_bytes());
+        while slots[slot as usize] != 0 {
+            slot = slot.wrapping_add(1);
+        }
+        index += 1;
+        slots[slot as usize] = index as u8;
+    }
+    slots
+};
+
+/// Where the search for a spelling begins; upper and lower case begin at the same place.
+const fn slot(token: &[u8]) -> u8 {
+    match token {
+        [first, .., last] => {
+            let length = token.len() as u8;
+            let ends = (*first | 0x20).wrapping_mul(5).wrapping_add((*last | 0x20).wrapping_mul(17));
+            ends.wrapping_add(length.wrapping_mul(11))
+        }
+        [only] => (*only | 0x20).wrapping_mul(5),
+        [] => 0,
+    }
+}
+
+impl HeaderName {
+    /// Recognises a name, whatever its case, compact or not.
+    pub fn from_token(token: &str) -> Self {
+        Self::from_bytes(token.as_bytes())
+    }
+
+    fn from_bytes(token: &[u8]) -> Self {
+        let mut at = slot(token);
+        while let Some(index) =
+            SLOTS.get(usize::from(at)).and_then(|entry| usize::from(*entry).checked_sub(1))
+        {
+            match (SPELLINGS.get(index), SPELLED.get(index)) {
+                (Some(spelling), Some(name)) if token.eq_ignore_ascii_case(spelling.as_bytes()) => {
+                    return name.clone();
+                }
+                _ => at = at.wrapping_add(1),
+            }
+        }
+        Self::Other(String::from_utf8_lossy(token).to_ascii_lowercase().into())
+    }
 }
 
 header_names! {
@@ -67,6 +120,34 @@ header_names! {
     Event = "Event", "o";
     ReferTo = "Refer-To", "r";
     AuthenticationInfo = "Authentication-Info";
+    SessionExpires = "Session-Expires", "x";
+    MinSe = "Min-SE";
+    RSeq = "RSeq";
+    RAck = "RAck";
+    Replaces = "Replaces";
+    ReferredBy = "Referred-By", "b";
+    ReferSub = "Refer-Sub";
+    SubscriptionState = "Subscription-State";
+    AllowEvents = "Allow-Events", "u";
+    Path = "Path";
+    ServiceRoute = "Service-Route";
+    PPreferredIdentity = "P-Preferred-Identity";
+    InfoPackage = "Info-Package";
+    RecvInfo = "Recv-Info";
+    Diversion = "Diversion";
+    HistoryInfo = "History-Info";
+    Identity = "Identity", "y";
+    Warning = "Warning";
+    Timestamp = "Timestamp";
+    ReplyTo = "Reply-To";
+    AcceptEncoding = "Accept-Encoding";
+    AcceptLanguage = "Accept-Language";
+    AcceptContact = "Accept-Contact", "a";
+    RejectContact = "Reject-Contact", "j";
+    RequestDisposition = "Request-Disposition", "d";
+    AlertInfo = "Alert-Info";
+    CallInfo = "Call-Info";
+    MimeVersion = "MIME-Version";
 }
 
 impl fmt::Display for HeaderName {
@@ -76,33 +157,45 @@ impl fmt::Display for HeaderName {
 }
 
 /// One header field line, folding and all, exactly as it was written (without the final CRLF).
-#[derive(Clone, PartialEq, Eq)]
+///
+/// The fields of a message that was read share one block of bytes, so a clone copies no text.
+#[derive(Clone)]
 pub struct Header {
     name: HeaderName,
-    raw: Box<[u8]>,
-    /// Where the value starts in `raw`.
-    value: usize,
+    line: Shared,
+    /// Where the value starts in the line.
+    value: u32,
+    /// Whether the value runs over several lines.
+    folded: bool,
 }
 
 impl Header {
     /// Writes a field. Line breaks and NUL in `value` become spaces, so a value cannot smuggle in another field.
     pub fn new(name: HeaderName, value: &str) -> Self {
-        let mut raw = Vec::with_capacity(name.as_str().len() + 2 + value.len());
-        raw.extend_from_slice(name.as_str().as_bytes());
-        raw.extend_from_slice(b": ");
-        let start = raw.len();
-        raw.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
-        Self { name, raw: raw.into(), value: start }
+        let text = name.as_str().as_bytes();
+        let harmless = |byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte };
+        let bytes: Arc<[u8]> =
+            text.iter().copied().chain(*b": ").chain(value.bytes().map(harmless)).collect();
+        let value = text.len() as u32 + 2;
+        Self { name, line: Shared::whole(bytes), value, folded: false }
     }
 
-    /// Takes a line from the wire: `None` without a colon or when the name is no token.
+    /// Takes a line that is not part of a message: `None` without a colon or when the name is no token.
     pub(super) fn from_line(line: &[u8]) -> Option<Self> {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let name = std::str::from_utf8(line.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
-        if !super::lex::is_token(name) {
+        Self::from_shared(Shared::whole(line.into()), line.contains(&b'\n'))
+    }
+
+    /// Takes a line of a message: `None` without a colon or when the name is no token.
+    pub(super) fn from_shared(line: Shared, folded: bool) -> Option<Self> {
+        let bytes = line.as_slice();
+        let length = bytes.iter().position(|byte| !is_token_byte(*byte)).filter(|length| *length > 0)?;
+        let (name, rest) = bytes.split_at_checked(length)?;
+        let blanks = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+        if rest.get(blanks) != Some(&b':') {
             return None;
         }
-        Some(Self { name: HeaderName::from_token(name), raw: line.into(), value: colon + 1 })
+        let value = u32::try_from(length + blanks + 1).ok()?;
+        Some(Self { name: HeaderName::from_bytes(name), line, value, folded })
     }
 
     /// Which field this is.
@@ -112,23 +205,66 @@ impl Header {
 
     /// The whole line as it goes onto the wire, without the final CRLF.
     pub fn raw(&self) -> &[u8] {
-        &self.raw
+        self.line.as_slice()
     }
 
     /// The value, trimmed, with line folding undone (RFC 3261 §7.3.1). Bytes outside UTF-8 show as U+FFFD.
     pub fn value(&self) -> Cow<'_, str> {
-        let bytes = self.raw.get(self.value..).unwrap_or_default().trim_ascii();
-        match String::from_utf8_lossy(bytes) {
-            Cow::Borrowed(text) if !text.contains('\n') => Cow::Borrowed(text),
-            text => Cow::Owned(unfold(&text)),
+        match std::str::from_utf8(self.raw_value()) {
+            Ok(text) if !self.folded => Cow::Borrowed(text),
+            Ok(text) => Cow::Owned(unfold(text)),
+            Err(_) => Cow::Owned(unfold(&String::from_utf8_lossy(self.raw_value()))),
         }
     }
 
-    /// The same field with another name and value bytes: responses copy fields this way.
-    pub(super) fn raw_value(&self) -> &[u8] {
-        self.raw.get(self.value..).unwrap_or_default().trim_ascii()
+    /// The value's bytes as they came, trimmed at both ends, folding and stray bytes kept.
+    pub fn raw_value(&self) -> &[u8] {
+        self.raw().get(self.value as usize..).unwrap_or_default().trim_ascii()
     }
 }
+
+/// Compares the bytes; they hold the name.
+impl PartialEq for Header {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw() == other.raw()
+    }
+}
+
+impl Eq for Header {}
+
+/// A stretch of bytes in a block that others share.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    block: Arc<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Shared {
+    /// The whole block, of at most 4 GiB.
+    pub(super) fn whole(block: Arc<[u8]>) -> Self {
+        let end = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        Self { block, start: 0, end }
+    }
+
+    /// `length` bytes of the block from `start`.
+    pub(super) fn part(block: &Arc<[u8]>, start: usize, length: usize) -> Self {
+        let narrow = |position| u32::try_from(position).unwrap_or(u32::MAX);
+        Self { block: block.clone(), start: narrow(start), end: narrow(start.saturating_add(length)) }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.block.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Shared {}
 
 /// A line break and the white space around it is one space.
 fn unfold(text: &str) -> String {
@@ -147,7 +283,7 @@ fn unfold(text: &str) -> String {
 /// Shows the name only: values hold numbers and names.
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: … ({} bytes)", self.name, self.raw.len())
+        write!(f, "{}: … ({} bytes)", self.name, self.raw().len())
     }
 }
 
@@ -160,6 +296,11 @@ mod tests {
         for token in ["Call-ID", "call-id", "CALL-ID", "i", "I"] {
             assert_eq!(HeaderName::from_token(token), HeaderName::CallId);
         }
+        for (spelling, name) in SPELLINGS.iter().zip(SPELLED) {
+            assert_eq!(HeaderName::from_token(&spelling.to_ascii_uppercase()), *name);
+            assert_eq!(HeaderName::from_token(&name.as_str().to_ascii_lowercase()), *name);
+        }
+        assert_eq!(HeaderName::from_token(""), HeaderName::Other("".into()));
         assert_eq!(HeaderName::from_token("X-Thing"), HeaderName::Other("x-thing".into()));
     }
 

@@ -7,12 +7,15 @@
 mod address;
 mod build;
 mod check;
+mod equality;
 mod fields;
 mod header;
 pub mod lex;
 mod method;
+mod multipart;
 mod parse;
 mod status;
+mod tel;
 mod uri;
 
 use std::borrow::Cow;
@@ -20,10 +23,13 @@ use std::fmt;
 
 pub use address::Address;
 pub use fields::{CSeq, NameAddr, Via, decimal, delta_seconds};
+use header::Shared;
 pub use header::{Header, HeaderName};
 pub use method::Method;
+pub use multipart::Part;
 pub use parse::{Defect, MAX_HEADERS, MAX_MESSAGE, Malformed};
 pub use status::reason_phrase;
+pub use tel::Tel;
 pub use uri::{Scheme, Uri, UriError, ip_literal};
 
 /// The first line of a message.
@@ -50,7 +56,7 @@ pub enum StartLine {
 pub struct Message {
     start: StartLine,
     headers: Vec<Header>,
-    body: Vec<u8>,
+    body: Shared,
 }
 
 impl Message {
@@ -127,7 +133,7 @@ impl Message {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        self.body.as_slice()
     }
 
     /// The Call-ID; a parsed message has one.
@@ -173,29 +179,10 @@ impl Message {
         NameAddr::parse(lex::split(&value, b',').next()?)?.to_uri().ok()
     }
 
-    /// The SDP of the body: the body itself, or the part of a multipart body that is `application/sdp`.
-    pub fn sdp(&self) -> Option<&[u8]> {
-        let kind = self.header(HeaderName::ContentType)?;
-        if self.body.is_empty() {
-            return None;
-        }
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        if essence.eq_ignore_ascii_case("application/sdp") {
-            return Some(&self.body);
-        }
-        let (media, params) = kind.split_at(kind.find(';').unwrap_or(kind.len()));
-        if !media.trim().to_ascii_lowercase().starts_with("multipart/") {
-            return None;
-        }
-        let boundary = lex::Params::new(params).value("boundary")?;
-        // 70 characters at most (RFC 2046 §5.1.1), which also bounds the search.
-        if boundary.len() > 70 { None } else { sdp_part(&self.body, &boundary) }
-    }
-
     /// The bytes for the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         let headers: usize = self.headers.iter().map(|header| header.raw().len() + 2).sum();
-        let mut bytes = Vec::with_capacity(headers + self.body.len() + 256);
+        let mut bytes = Vec::with_capacity(headers + self.body().len() + 256);
         match &self.start {
             StartLine::Request { method, uri } => {
                 bytes.extend_from_slice(method.as_str().as_bytes());
@@ -214,39 +201,9 @@ impl Message {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&self.body);
+        bytes.extend_from_slice(self.body());
         bytes
     }
-}
-
-/// Finds the `application/sdp` part of a multipart body (RFC 2046 §5.1).
-fn sdp_part<'a>(body: &'a [u8], boundary: &str) -> Option<&'a [u8]> {
-    let delimiter = format!("--{boundary}").into_bytes();
-    let mut starts = find_all(body, &delimiter).peekable();
-    while let Some(start) = starts.next() {
-        let end = *starts.peek()?;
-        let part = body.get(start + delimiter.len()..end)?;
-        let Some(blank) = find_all(part, b"\r\n\r\n").next() else { continue };
-        let head = String::from_utf8_lossy(part.get(..blank)?).to_ascii_lowercase();
-        let typed = head.lines().any(|line| {
-            line.split_once(':').is_some_and(|(name, value)| {
-                matches!(name.trim(), "content-type" | "c") && value.trim().starts_with("application/sdp")
-            })
-        });
-        if typed {
-            let content = part.get(blank + 4..)?;
-            return Some(content.strip_suffix(b"\r\n").unwrap_or(content));
-        }
-    }
-    None
-}
-
-fn find_all<'a>(bytes: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    bytes
-        .windows(wanted.len().max(1))
-        .enumerate()
-        .filter(move |(_, window)| *window == wanted)
-        .map(|(at, _)| at)
 }
 
 /// Shows the first line and the names of the fields; values hold numbers and names.
@@ -257,6 +214,6 @@ impl fmt::Debug for Message {
             StartLine::Response { status, .. } => write!(f, "{status}")?,
         }
         let cseq = self.header(HeaderName::CSeq).unwrap_or_default();
-        write!(f, " (CSeq {cseq}, {} headers, {} bytes of body)", self.headers.len(), self.body.len())
+        write!(f, " (CSeq {cseq}, {} headers, {} bytes of body)", self.headers.len(), self.body().len())
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! One pass over the lines, no backtracking; sizes are bounded before anything is kept.
 
-use super::header::{Header, HeaderName};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::header::{Header, HeaderName, Shared};
 use super::lex;
 use super::method::Method;
 use super::uri::Uri;
@@ -84,86 +87,102 @@ impl Message {
             return Err(refuse(Defect::TooLarge));
         }
         let leading = datagram.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let datagram = datagram.get(leading..).unwrap_or_default();
-        if datagram.is_empty() {
+        if leading == datagram.len() {
             return Err(refuse(Defect::Empty));
         }
-        let (line, rest) = split_line(datagram);
-        let start = start_line(line);
-        let Some((headers, body)) = headers(rest) else {
+        // The one copy of the bytes, which the fields and the body share.
+        let block: Arc<[u8]> = datagram.get(leading..).unwrap_or_default().into();
+        let first = line_at(&block, 0);
+        let start = start_line(block.get(..first.end).unwrap_or_default());
+        let lines = Lines::read(&block, first.next);
+        if lines.headers.is_empty() {
+            // Not even the first line is a header field: this is no SIP at all.
             return Err(refuse(Defect::HeaderLine));
-        };
-        let request = matches!(start, Ok(StartLine::Request { .. }) | Err((_, Some(_))));
-        let method = match &start {
-            Ok(StartLine::Request { method, .. }) | Err((_, Some(method))) => Some(method.clone()),
-            _ => None,
-        };
-        let outcome = match (start, headers.1) {
-            (Ok(start), None) => {
-                let message = Self { start, headers: headers.0, body: Vec::new() };
-                match message.body_length(body).and_then(|length| message.check().map(|()| length)) {
+        }
+        let (defect, method, headers) = match start {
+            Ok(start) => {
+                let mut message = Self { start, headers: lines.headers, body: Shared::default() };
+                let rest = block.len() - lines.end;
+                let length = match lines.defect {
+                    Some(defect) => Err(defect),
+                    None => message.body_length(rest).and_then(|length| message.check().map(|()| length)),
+                };
+                match length {
                     Ok(length) => {
-                        let body = body.get(..length).unwrap_or_default().to_vec();
-                        return Ok(Self { body, ..message });
+                        message.body = Shared::part(&block, lines.end, length);
+                        return Ok(message);
                     }
-                    Err(defect) => (defect, message.headers),
+                    Err(defect) => (defect, message.method().cloned(), message.headers),
                 }
             }
-            (Ok(_), Some(defect)) => (defect, headers.0),
-            (Err((defect, _)), _) => (defect, headers.0),
+            Err((defect, method)) => (defect, method, lines.headers),
         };
-        let (defect, headers) = outcome;
         let named = headers.iter().any(|header| *header.name() == HeaderName::Via);
-        let answerable = (request && named && method != Some(Method::Ack)).then_some(headers);
-        Err(Malformed { defect, answerable })
+        let may_answer = method.is_some_and(|method| method != Method::Ack);
+        Err(Malformed { defect, answerable: (may_answer && named).then_some(headers) })
     }
 
-    fn body_length(&self, rest: &[u8]) -> Result<usize, Defect> {
-        let Some(value) = self.header(HeaderName::ContentLength) else { return Ok(rest.len()) };
+    fn body_length(&self, rest: usize) -> Result<usize, Defect> {
+        let Some(value) = self.header(HeaderName::ContentLength) else { return Ok(rest) };
         let length = super::fields::decimal(&value).ok_or(Defect::Value(HeaderName::ContentLength))?;
         let length = usize::try_from(length).map_err(|_| Defect::Truncated)?;
-        if length > rest.len() { Err(Defect::Truncated) } else { Ok(length) }
+        if length > rest { Err(Defect::Truncated) } else { Ok(length) }
     }
 }
 
-/// Splits at the first line break; a bare LF counts, because some equipment sends it.
-fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return (bytes, &[]) };
-    let line = bytes.get(..end).unwrap_or_default();
-    (line.strip_suffix(b"\r").unwrap_or(line), bytes.get(end + 1..).unwrap_or_default())
+/// Where a line ends, and where the next begins.
+struct Line {
+    end: usize,
+    next: usize,
 }
 
-/// The fields read so far with the first defect among the lines, and the body.
-type Fields<'a> = ((Vec<Header>, Option<Defect>), &'a [u8]);
-
-/// `None` when not even the first line is a header field: then it is no SIP at all.
-fn headers(bytes: &[u8]) -> Option<Fields<'_>> {
-    let mut headers = Vec::with_capacity(16);
-    let mut defect = None;
-    let mut at = bytes;
-    while !at.is_empty() {
-        let (line, mut rest) = split_line(at);
-        if line.is_empty() {
-            at = rest;
-            break;
+/// The line that begins at `start`; a bare LF ends it too, because some equipment sends that.
+fn line_at(bytes: &[u8], start: usize) -> Line {
+    let rest = bytes.get(start..).unwrap_or_default();
+    match lex::find_byte(rest, b'\n') {
+        Some(length) => {
+            let line = rest.get(..length).unwrap_or_default();
+            Line { end: start + line.strip_suffix(b"\r").unwrap_or(line).len(), next: start + length + 1 }
         }
-        let mut length = line.len();
-        while rest.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
-            let (folded, after) = split_line(rest);
-            length = at.len() - rest.len() + folded.len();
-            rest = after;
-        }
-        if headers.len() == MAX_HEADERS {
-            defect = Some(Defect::TooLarge);
-            break;
-        }
-        match Header::from_line(at.get(..length).unwrap_or_default()) {
-            Some(header) => headers.push(header),
-            None => defect = defect.or(Some(Defect::HeaderLine)),
-        }
-        at = rest;
+        None => Line { end: bytes.len(), next: bytes.len() },
     }
-    (!headers.is_empty()).then_some(((headers, defect), at))
+}
+
+/// The header fields, the first defect among them, and where the body begins.
+pub(super) struct Lines {
+    pub(super) headers: Vec<Header>,
+    defect: Option<Defect>,
+    pub(super) end: usize,
+}
+
+impl Lines {
+    pub(super) fn read(block: &Arc<[u8]>, start: usize) -> Self {
+        let mut lines = Self { headers: Vec::with_capacity(24), defect: None, end: start };
+        while lines.end < block.len() {
+            let begin = lines.end;
+            let mut line = line_at(block, begin);
+            lines.end = line.next;
+            if line.end == begin {
+                break;
+            }
+            // A line that begins with white space continues the one before (RFC 3261 §7.3.1).
+            let mut folded = false;
+            while matches!(block.get(line.next), Some(b' ' | b'\t')) {
+                folded = true;
+                line = line_at(block, line.next);
+            }
+            lines.end = line.next;
+            if lines.headers.len() == MAX_HEADERS {
+                lines.defect = Some(Defect::TooLarge);
+                break;
+            }
+            match Header::from_shared(Shared::part(block, begin, line.end - begin), folded) {
+                Some(header) => lines.headers.push(header),
+                None => lines.defect = lines.defect.or(Some(Defect::HeaderLine)),
+            }
+        }
+        lines
+    }
 }
 
 /// The start line, or what is wrong with it and the method if it is the beginning of a request.
@@ -173,30 +192,34 @@ fn start_line(line: &[u8]) -> Result<StartLine, (Defect, Option<Method>)> {
     {
         return status_line(rest).ok_or((Defect::StartLine, None));
     }
-    let text = String::from_utf8_lossy(line);
+    let text = std::str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
     let mut parts = text.split(' ');
     let token = parts.next().filter(|token| lex::is_token(token)).ok_or((Defect::StartLine, None))?;
     let method = Method::from_token(token);
-    if !text.to_ascii_uppercase().contains(" SIP/") {
-        return Err((Defect::StartLine, None));
-    }
-    let refuse = |defect| (defect, Some(method.clone()));
-    let (Some(uri), Some(version), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(refuse(Defect::StartLine));
+    let uri = match (parts.next(), parts.next(), parts.next()) {
+        (Some(uri), Some(version), None) if version.eq_ignore_ascii_case("SIP/2.0") => uri,
+        (uri, version, more) => {
+            let versioned = text.as_bytes().windows(5).any(|window| window.eq_ignore_ascii_case(b" SIP/"));
+            let three = uri.is_some() && more.is_none();
+            return Err(match version {
+                _ if !versioned => (Defect::StartLine, None),
+                Some(version) if three && is_version(version) => (Defect::Version, Some(method)),
+                _ => (Defect::StartLine, Some(method)),
+            });
+        }
     };
-    if !version.eq_ignore_ascii_case("SIP/2.0") {
-        let number = version.get(4..).unwrap_or_default();
-        let plausible = number.split_once('.').is_some_and(|(major, minor)| {
-            [major, minor]
-                .iter()
-                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-        });
-        return Err(refuse(if plausible { Defect::Version } else { Defect::StartLine }));
-    }
     match Uri::parse(uri) {
         Ok(uri) if uri.headers().is_none() => Ok(StartLine::Request { method, uri }),
-        _ => Err(refuse(Defect::RequestUri)),
+        _ => Err((Defect::RequestUri, Some(method))),
     }
+}
+
+/// Whether `text` names a version of SIP, which then is another than ours: `SIP/7.0`.
+fn is_version(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.get(4..)
+        .and_then(|number| number.split_once('.'))
+        .is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
 fn strip_version(line: &[u8]) -> Option<&[u8]> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::lex::Params;
+use super::lex::{self, Params};
 
 /// The scheme of a [`Uri`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,12 +45,92 @@ pub enum UriError {
 #[derive(Clone)]
 pub struct Uri {
     text: Box<str>,
+    parts: Parts,
+}
+
+/// Where the parts of a URI are in its text. Texts are at most [`Uri::MAX`] bytes long, so positions fit 16 bits.
+#[derive(Clone, Copy)]
+struct Parts {
     scheme: Scheme,
+    /// Where the scheme's colon is.
+    colon: u16,
     /// End of the user information (position of `@`), where there is one.
     at: Option<u16>,
     host: (u16, u16),
     port: Option<u16>,
     params: (u16, u16),
+}
+
+impl Parts {
+    fn locate(text: &str) -> Result<Self, UriError> {
+        if text.len() > Uri::MAX {
+            return Err(UriError::TooLong);
+        }
+        let colon = lex::find_byte(text.as_bytes(), b':').ok_or(UriError::Scheme)?;
+        let (scheme, rest) = text.split_at(colon);
+        let valid =
+            scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        if !valid || !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || rest.len() < 2 {
+            return Err(UriError::Scheme);
+        }
+        // No early exit: the loop has no branches then.
+        let misplaced =
+            |byte: u8| (byte <= b' ') | (byte == 0x7f) | (byte == b'<') | (byte == b'>') | (byte == b'"');
+        if text.bytes().fold(false, |found, byte| found | misplaced(byte)) {
+            return Err(UriError::Character);
+        }
+        let mut parts = Self {
+            scheme: Scheme::from_token(scheme),
+            colon: colon as u16,
+            at: None,
+            host: (0, 0),
+            port: None,
+            params: (text.len() as u16, text.len() as u16),
+        };
+        match parts.scheme {
+            Scheme::Other => Ok(()),
+            Scheme::Tel => parts.locate_number(text),
+            Scheme::Sip | Scheme::Sips => parts.locate_host(text),
+        }?;
+        Ok(parts)
+    }
+
+    fn locate_number(&mut self, text: &str) -> Result<(), UriError> {
+        let start = usize::from(self.colon) + 1;
+        let end = position(text, start, text.len(), b';').unwrap_or(text.len());
+        self.host = (start as u16, end as u16);
+        self.params.0 = end as u16;
+        if end > start { Ok(()) } else { Err(UriError::Host) }
+    }
+
+    fn locate_host(&mut self, text: &str) -> Result<(), UriError> {
+        let start = usize::from(self.colon) + 1;
+        let at = position(text, start, text.len(), b'@');
+        let host = at.map_or(start, |at| at + 1);
+        let headers = position(text, host, text.len(), b'?').unwrap_or(text.len());
+        let params = position(text, host, headers, b';').unwrap_or(headers);
+        let (name, port) = split_port(text.get(host..params).unwrap_or_default())?;
+        self.at = at.map(|at| at as u16);
+        self.host = (host as u16, (host + name.len()) as u16);
+        self.port = port;
+        self.params = (params as u16, headers as u16);
+        Ok(())
+    }
+}
+
+/// Where `wanted` first stands in `text[from..to]`.
+fn position(text: &str, from: usize, to: usize, wanted: u8) -> Option<usize> {
+    lex::find_byte(text.as_bytes().get(from..to)?, wanted).map(|at| from + at)
+}
+
+impl Scheme {
+    fn from_token(token: &str) -> Self {
+        let known = [("sip", Self::Sip), ("sips", Self::Sips), ("tel", Self::Tel)];
+        known
+            .iter()
+            .find(|(name, _)| token.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(_, scheme)| *scheme)
+    }
 }
 
 impl Uri {
@@ -59,60 +139,13 @@ impl Uri {
 
     /// Reads a URI; the whole text must be one.
     pub fn parse(text: &str) -> Result<Self, UriError> {
-        if text.len() > Self::MAX {
-            return Err(UriError::TooLong);
-        }
-        let colon = text.find(':').ok_or(UriError::Scheme)?;
-        let (scheme, rest) = text.split_at(colon);
-        let valid = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        if !valid || !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || rest.len() < 2 {
-            return Err(UriError::Scheme);
-        }
-        if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f || matches!(byte, b'<' | b'>' | b'"')) {
-            return Err(UriError::Character);
-        }
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "sip" => Scheme::Sip,
-            "sips" => Scheme::Sips,
-            "tel" => Scheme::Tel,
-            _ => Scheme::Other,
-        };
-        Self::locate(text, scheme, colon + 1)
+        let parts = Parts::locate(text)?;
+        Ok(Self { text: text.into(), parts })
     }
 
-    fn locate(text: &str, scheme: Scheme, start: usize) -> Result<Self, UriError> {
-        // Text is at most MAX bytes long, so positions fit 16 bits.
-        let narrow = |position: usize| position as u16;
-        let span = |from: usize, to: usize| (narrow(from), narrow(to));
-        let tail = |from: usize| text.get(from..).unwrap_or_default();
-        let mut uri = Self {
-            text: text.into(),
-            scheme,
-            at: None,
-            host: (0, 0),
-            port: None,
-            params: span(text.len(), text.len()),
-        };
-        match scheme {
-            Scheme::Other => return Ok(uri),
-            Scheme::Tel => {
-                let end = tail(start).find(';').map_or(text.len(), |at| start + at);
-                uri.host = span(start, end);
-                uri.params = span(end, text.len());
-                return if end > start { Ok(uri) } else { Err(UriError::Host) };
-            }
-            Scheme::Sip | Scheme::Sips => {}
-        }
-        let at = tail(start).find('@').map(|at| start + at);
-        uri.at = at.map(narrow);
-        let host = at.map_or(start, |at| at + 1);
-        let headers = tail(host).find('?').map_or(text.len(), |at| host + at);
-        let params = text.get(host..headers).and_then(|part| part.find(';')).map_or(headers, |at| host + at);
-        let (host_text, port) = split_port(text.get(host..params).unwrap_or_default())?;
-        uri.host = span(host, host + host_text.len());
-        uri.port = port;
-        uri.params = span(params, headers);
-        Ok(uri)
+    /// Whether the whole text is a URI, and its scheme, without keeping it.
+    pub fn check(text: &str) -> Result<Scheme, UriError> {
+        Parts::locate(text).map(|parts| parts.scheme)
     }
 
     /// The URI as it was written.
@@ -122,15 +155,19 @@ impl Uri {
 
     /// The scheme.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.parts.scheme
     }
 
     /// The user part as written, escapes kept, without a password.
     pub fn user(&self) -> Option<&str> {
-        let at = usize::from(self.at?);
-        let start = self.text.find(':')? + 1;
-        let info = self.text.get(start..at)?;
+        let info = self.user_info()?;
         Some(info.split_once(':').map_or(info, |(user, _)| user))
+    }
+
+    /// User and password as written, where there is an `@`.
+    pub(super) fn user_info(&self) -> Option<&str> {
+        let start = usize::from(self.parts.colon) + 1;
+        self.text.get(start..usize::from(self.parts.at?))
     }
 
     /// The user part with its `%` escapes decoded. The bytes need not be UTF-8 and may hold NUL.
@@ -140,30 +177,34 @@ impl Uri {
 
     /// The host as written (IPv6 with its brackets); for `tel:` the number; empty for other schemes.
     pub fn host(&self) -> &str {
-        self.text.get(usize::from(self.host.0)..usize::from(self.host.1)).unwrap_or_default()
+        self.text.get(usize::from(self.parts.host.0)..usize::from(self.parts.host.1)).unwrap_or_default()
     }
 
     /// The port, where one is written.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.parts.port
     }
 
     /// The parameters of the URI.
     pub fn params(&self) -> Params<'_> {
-        Params::new(self.text.get(usize::from(self.params.0)..usize::from(self.params.1)).unwrap_or_default())
+        Params::new(
+            self.text
+                .get(usize::from(self.parts.params.0)..usize::from(self.parts.params.1))
+                .unwrap_or_default(),
+        )
     }
 
     /// The headers part after `?`, where there is one.
     pub fn headers(&self) -> Option<&str> {
-        match self.scheme {
-            Scheme::Sip | Scheme::Sips => self.text.get(usize::from(self.params.1) + 1..),
+        match self.parts.scheme {
+            Scheme::Sip | Scheme::Sips => self.text.get(usize::from(self.parts.params.1) + 1..),
             Scheme::Tel | Scheme::Other => None,
         }
     }
 
     /// The telephone number or user: `tel:` number, or the user part of a SIP URI without its parameters.
     pub fn number(&self) -> Option<&str> {
-        match self.scheme {
+        match self.parts.scheme {
             Scheme::Tel => Some(self.host()),
             _ => self.user().map(|user| user.split(';').next().unwrap_or(user)),
         }
@@ -171,52 +212,34 @@ impl Uri {
 
     /// The address when the host is a literal one; the port defaults to 5060 (RFC 3261 §19.1.2).
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        match self.scheme {
+        match self.parts.scheme {
             Scheme::Sip | Scheme::Sips => {
-                let default = if self.scheme == Scheme::Sips { 5061 } else { 5060 };
-                Some(SocketAddr::new(ip_literal(self.host())?, self.port.unwrap_or(default)))
+                let default = if self.parts.scheme == Scheme::Sips { 5061 } else { 5060 };
+                Some(SocketAddr::new(ip_literal(self.host())?, self.parts.port.unwrap_or(default)))
             }
             Scheme::Tel | Scheme::Other => None,
         }
     }
 }
 
-/// Splits `host[:port]`, brackets of IPv6 kept on the host.
+/// Splits `host[:port]`, brackets of IPv6 kept on the host. White space may stand around the colon: sent-by has some.
 pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), UriError> {
-    let (host, port) = match text.find(']') {
-        Some(end) => {
-            let (host, rest) = text.split_at(end + 1);
-            match rest.trim().strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if rest.trim().is_empty() => (host, None),
-                None => return Err(UriError::Host),
-            }
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
+    let length = match text.starts_with('[') {
+        true => lex::find_byte(text.as_bytes(), b']').map_or(0, |end| end + 1),
+        false => text.bytes().position(|byte| !lex::is_host_byte(byte)).unwrap_or(text.len()),
     };
-    let name = host.trim();
-    if !is_host(name) {
+    let (host, rest) = text.split_at(length);
+    if host.is_empty() || (host.starts_with('[') && ip_literal(host).is_none()) {
         return Err(UriError::Host);
     }
-    let port = match port.map(str::trim) {
-        None => None,
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse::<u16>().ok().filter(|port| *port > 0).ok_or(UriError::Port)?)
-        }
-        Some(_) => return Err(UriError::Port),
-    };
-    Ok((name, port))
-}
-
-fn is_host(host: &str) -> bool {
-    if host.starts_with('[') {
-        return ip_literal(host).is_some();
+    let rest = rest.trim_ascii_start();
+    if rest.is_empty() {
+        return Ok((host, None));
     }
-    // Underscores are outside the grammar, yet carriers' host names have them.
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    let digits = rest.strip_prefix(':').ok_or(UriError::Host)?.trim_ascii();
+    let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let port = digits.parse::<u16>().ok().filter(|port| valid && *port > 0).ok_or(UriError::Port)?;
+    Ok((host, Some(port)))
 }
 
 /// Reads an IPv4 address, or an IPv6 address with or without brackets.
@@ -264,8 +287,8 @@ impl fmt::Display for Uri {
 /// Shows the scheme and host only: the user part is somebody's number.
 impl fmt::Debug for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = if self.scheme == Scheme::Tel { "…" } else { self.host() };
-        write!(f, "Uri({:?} …@{host})", self.scheme)
+        let host = if self.parts.scheme == Scheme::Tel { "…" } else { self.host() };
+        write!(f, "Uri({:?} …@{host})", self.parts.scheme)
     }
 }
 

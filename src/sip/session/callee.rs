@@ -2,20 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, IncomingCall, MAX_TRANSACTIONS, Phase, Session, SessionEvent, Side, unsupported};
+use super::{
+    Failure, IncomingCall, MAX_TRANSACTIONS, Phase, Session, SessionEvent, Side, too_brief, unsupported,
+};
 use crate::sip::auth::DigestClient;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Header, HeaderName, Message, Uri};
 use crate::sip::transaction::{ServerInvite, ServerKey, Timing};
-use crate::sip::{Hop, Transmit};
+use crate::sip::{ALLOW, Hop, Transmit};
 
 /// An INVITE without a final answer.
 #[derive(Debug)]
 pub(super) struct PendingInvite {
-    transaction: ServerInvite,
-    request: Message,
+    pub(super) transaction: ServerInvite,
+    pub(super) request: Message,
     source: Hop,
-    initial: bool,
+    pub(super) initial: bool,
 }
 
 /// A 2xx of ours that is repeated until its ACK comes (RFC 3261 §13.3.1.4).
@@ -28,7 +30,7 @@ pub(super) struct UnackedAnswer {
     give_up: Instant,
     initial: bool,
     /// Our 2xx holds the offer, so the ACK holds the answer.
-    offered: bool,
+    pub(super) offered: bool,
     /// A BYE must wait for the ACK (RFC 3261 §15): its Reason.
     bye: Option<Option<String>>,
 }
@@ -44,10 +46,12 @@ impl Session {
     pub fn incoming(now: Instant, call: IncomingCall, contact: Uri, timing: Timing) -> Self {
         let IncomingCall { seed, request, source, local } = call;
         let mut session = Self::new(seed, local, contact, timing, DigestClient::new(None), Phase::Ringing);
+        session.take_allow(&request);
         session.dialog = Dialog::of_callee(&request, &session.seed.local_tag, source, local);
         let mut transaction = ServerInvite::new(&request, source, timing);
         // 100 carries no tag of ours: it makes no dialog (RFC 3261 §8.2.6.1).
-        let trying = Message::response(request.headers(), 100, None, source);
+        let mut trying = Message::response(request.headers(), 100, None, source);
+        trying.set_body(None);
         if let Some(transmit) = transaction.respond(now, &trying) {
             session.send(transmit);
         }
@@ -64,18 +68,14 @@ impl Session {
         self.pending.as_ref().and_then(|pending| pending.request.sdp())
     }
 
-    /// Sends a provisional answer, 101 to 199: 180 rings, 183 with SDP plays early media. Only before the answer.
-    pub fn ring(&mut self, now: Instant, status: u16, sdp: Option<&[u8]>) {
-        if self.phase == Phase::Ringing && (101..200).contains(&status) {
-            self.answer(now, status, &[], sdp);
-        }
-    }
-
-    /// Answers an incoming call with 200: `sdp` is the answer, or the offer when the INVITE had none.
+    /// Answers an incoming call with 200: `sdp` is the answer, or the offer when the INVITE had none. The 200 waits for the
+    /// PRACK of what [`Self::ring`] described reliably, and leaves `sdp` out then.
     pub fn accept(&mut self, now: Instant, sdp: &[u8]) {
-        if self.phase == Phase::Ringing {
+        if self.phase == Phase::Ringing && !self.accept_later(sdp) {
             self.phase = Phase::Established;
-            self.answer(now, 200, &[], Some(sdp));
+            let sdp = Some(sdp).filter(|_| !self.reliable.described());
+            self.offers.local = sdp.map(<[u8]>::to_vec).or(self.offers.local.take());
+            self.answer(now, 200, &[], sdp);
         }
         self.settle();
     }
@@ -90,20 +90,13 @@ impl Session {
         self.settle();
     }
 
-    /// Answers a re-INVITE after [`SessionEvent::Offer`].
-    pub fn answer_offer(&mut self, now: Instant, sdp: &[u8]) {
+    pub(super) fn answer_reinvite(&mut self, now: Instant, sdp: &[u8]) {
         if self.phase == Phase::Established {
             if let (Some(pending), Some(dialog)) = (&self.pending, &mut self.dialog) {
                 dialog.refresh_target(&pending.request);
             }
+            self.offers.local = Some(sdp.to_vec());
             self.answer(now, 200, &[], Some(sdp));
-        }
-    }
-
-    /// Refuses a re-INVITE after [`SessionEvent::Offer`] (488 mostly): the call goes on as it was.
-    pub fn reject_offer(&mut self, now: Instant, status: u16) {
-        if self.phase == Phase::Established {
-            self.answer_finally(now, status.clamp(300, 699), &[]);
         }
     }
 
@@ -112,7 +105,7 @@ impl Session {
     }
 
     /// Answers the INVITE that waits, if one does.
-    fn answer(&mut self, now: Instant, status: u16, headers: &[Header], sdp: Option<&[u8]>) {
+    pub(super) fn answer(&mut self, now: Instant, status: u16, headers: &[Header], sdp: Option<&[u8]>) {
         let Some(mut pending) = self.pending.take() else { return };
         let mut response = self.respond_to(&pending.request, pending.source, status);
         if (101..300).contains(&status) {
@@ -121,14 +114,23 @@ impl Session {
             routes.for_each(|header| response.push_header(header.clone()));
             response.push(HeaderName::Contact, &format!("<{}>", self.contact));
         }
+        if (101..200).contains(&status) {
+            // So that UPDATE can be used before the answer (RFC 3311 §5.1).
+            response.push(HeaderName::Allow, ALLOW);
+        }
         headers.iter().for_each(|header| response.push_header(header.clone()));
+        if (200..300).contains(&status) {
+            let timer = self.honour_refresh(now, &pending.request);
+            timer.into_iter().for_each(|header| response.push_header(header));
+        }
         response.set_body(sdp.map(|sdp| ("application/sdp", sdp)));
         let Some(transmit) = pending.transaction.respond(now, &response) else { return };
         self.send(transmit.clone());
         if status < 200 {
             self.pending = Some(pending);
-            return;
+            return self.rang(now, status);
         }
+        self.reliable.stop();
         if status < 300 {
             self.unacked = Some(UnackedAnswer {
                 number: pending.request.cseq().map(|cseq| cseq.number).unwrap_or_default(),
@@ -137,7 +139,7 @@ impl Session {
                 next: now + self.timing.t1,
                 give_up: now + self.timing.transaction_limit(),
                 initial: pending.initial,
-                offered: pending.request.sdp().is_none(),
+                offered: pending.request.sdp().is_none() && !(pending.initial && self.reliable.described()),
                 bye: None,
             });
         }
@@ -168,6 +170,7 @@ impl Session {
             self.answered.push(transaction);
             return;
         }
+        self.take_allow(request);
         let sdp = request.sdp().map(<[u8]>::to_vec);
         self.pending = Some(PendingInvite { transaction, request: request.clone(), source, initial: false });
         self.tell(SessionEvent::Offer { sdp });
@@ -175,11 +178,10 @@ impl Session {
 
     /// Why a re-INVITE cannot be taken now, with a field for the answer.
     fn refuse_reinvite(&mut self, request: &Message) -> Option<(u16, Option<Header>)> {
-        // Our own INVITE is under way: glare (RFC 3261 §14.2).
+        let retry = || Some(Header::new(HeaderName::RetryAfter, "5"));
         if self.phase == Phase::Inviting {
             return Some((491, None));
         }
-        let retry = || Some(Header::new(HeaderName::RetryAfter, "5"));
         let known = self.dialog.as_mut().filter(|_| self.phase != Phase::Over);
         let Some(dialog) =
             known.filter(|dialog| request.from_tag().unwrap_or_default() == dialog.remote_tag())
@@ -187,11 +189,15 @@ impl Session {
             return Some((481, None));
         };
         let number = request.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        if !dialog.take_cseq(number) || self.pending.is_some() {
+        if !dialog.take_cseq(number) || self.pending.is_some() || self.their_offer_waits() {
             return Some((500, retry()));
         }
-        if self.unacked.is_some() {
+        // Our own offer is under way, or our last answer is not acknowledged: glare (RFC 3261 §14.2).
+        if self.our_offer_waits() || self.unacked.is_some() {
             return Some((491, None));
+        }
+        if let Some(least) = too_brief(request) {
+            return Some((422, Some(least)));
         }
         unsupported(request).map(|names| (420, Some(Header::new(HeaderName::Unsupported, &names))))
     }
@@ -229,6 +235,7 @@ impl Session {
     /// Hangs up, or remembers to: a callee may not send BYE before the ACK (RFC 3261 §15).
     pub(super) fn release(&mut self, now: Instant, reason: Option<&str>) {
         self.answer_finally(now, 487, &[]);
+        self.close_offers(now);
         match &mut self.unacked {
             Some(unacked) if unacked.initial => unacked.bye = Some(reason.map(str::to_owned)),
             _ => {

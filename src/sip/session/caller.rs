@@ -8,7 +8,7 @@ use crate::sip::dialog::{Dialog, via};
 use crate::sip::hops::Hops;
 use crate::sip::message::{HeaderName, Message, Method};
 use crate::sip::transaction::{ClientInvite, Fired};
-use crate::sip::{ALLOW, Hop, SessionSeed, Transport, branch};
+use crate::sip::{ALLOW, Hop, SUPPORTED, SessionSeed, Transmit, Transport, branch};
 
 /// The most challenges answered in one call.
 const MAX_CHALLENGES: usize = 5;
@@ -26,6 +26,16 @@ pub(super) struct Calling {
     trying_told: bool,
     /// The last SDP of a provisional response, with the callee's tag.
     early: Option<(String, Vec<u8>)>,
+}
+
+/// The ACK of a 2xx, sent again when the 2xx comes again.
+#[derive(Debug)]
+pub(super) struct Ack {
+    /// The callee's tag.
+    tag: String,
+    /// The INVITE's sequence number.
+    number: u32,
+    transmit: Transmit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +100,8 @@ impl Session {
             request.push(HeaderName::UserAgent, &self.seed.user_agent);
         }
         request.push(HeaderName::Allow, ALLOW);
-        request.push(HeaderName::Supported, "");
+        request.push(HeaderName::Supported, SUPPORTED);
+        self.push_refresh(&mut request);
         request.push(HeaderName::Accept, "application/sdp");
         invite.extra_headers.into_iter().for_each(|header| request.push_header(header));
         request.set_body(Some(("application/sdp", &invite.sdp_offer)));
@@ -145,6 +156,9 @@ impl Session {
     }
 
     pub(super) fn handle_invite_response(&mut self, now: Instant, response: &Message) {
+        if self.handle_reinvite_response(now, response) {
+            return;
+        }
         let Some(calling) = &mut self.calling else { return };
         if let Some(old) = calling.earlier.iter_mut().find(|old| old.matches(response)) {
             if let Some(ack) = old.handle_response(now, response).transmit {
@@ -170,6 +184,11 @@ impl Session {
     }
 
     fn take_provisional(&mut self, now: Instant, status: u16, response: &Message) {
+        let Some(calling) = &self.calling else { return };
+        let (invite, peer) = (calling.transaction.request().clone(), calling.transaction.destination());
+        if !self.take_early(now, &invite, peer, response) {
+            return;
+        }
         self.send_cancel(now);
         let Some(calling) = self.calling.as_mut().filter(|_| self.phase == Phase::Inviting) else { return };
         if calling.cancel != Cancel::No {
@@ -195,8 +214,7 @@ impl Session {
     /// RFC 3261 §13.2.2.4: every 2xx gets an ACK; the first makes the call, others (forks) are hung up.
     fn take_answer(&mut self, now: Instant, response: &Message) {
         let tag = response.to_tag().unwrap_or_default();
-        if let Some((_, ack)) = self.acks.iter().find(|(known, _)| *known == tag) {
-            let ack = ack.clone();
+        if let Some(ack) = self.ack_of(response) {
             self.send(ack);
             return;
         }
@@ -204,19 +222,29 @@ impl Session {
         let current = calling.transaction.matches(response);
         let Some(asked) = calling.asked(response) else { return };
         let (invite, destination) = (asked.request(), asked.destination());
-        let Some(dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
+        let Some(mut dialog) = Dialog::of_caller(invite, response, destination, self.local) else { return };
+        if let Some(early) = self.reliable.dialog_with(&tag) {
+            dialog.continue_from(early);
+        }
         let mut ack = dialog.ack(invite, &branch(&mut self.rng));
         ack.set_body(None);
-        let ack = crate::sip::Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
+        let ack = Transmit { destination: dialog.destination(), bytes: ack.to_bytes() };
         let early = calling.early.as_ref().filter(|(early, _)| *early == tag).map(|(_, sdp)| sdp.clone());
+        let newer = self.reliable.redescription(&tag).map(<[u8]>::to_vec);
         let cancelled = calling.cancel != Cancel::No;
-        self.acks.push((tag, ack.clone()));
+        let offer = invite.sdp().map(<[u8]>::to_vec);
+        let number = invite.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        self.keep_ack(tag, number, ack.clone());
         self.send(ack);
         self.auth.accepted();
         if self.phase == Phase::Inviting && !cancelled && current {
             self.phase = Phase::Established;
             self.dialog = Some(dialog);
-            let sdp = response.sdp().map(<[u8]>::to_vec).or(early);
+            self.offers.local = self.offers.local.take().or(offer);
+            self.take_allow(response);
+            self.take_refreshed(now, response);
+            self.reliable.forget_early();
+            let sdp = newer.or_else(|| response.sdp().map(<[u8]>::to_vec)).or(early);
             self.tell(SessionEvent::Answered { sdp });
             return;
         }
@@ -227,6 +255,21 @@ impl Session {
         }
     }
 
+    /// The ACK that this 2xx got before.
+    pub(super) fn ack_of(&self, response: &Message) -> Option<Transmit> {
+        let (tag, number) = (response.to_tag().unwrap_or_default(), response.cseq()?.number);
+        let known = self.acks.iter().find(|ack| ack.tag == tag && ack.number == number);
+        known.map(|ack| ack.transmit.clone())
+    }
+
+    /// Keeps an ACK for when its 2xx comes again. The oldest goes when there are too many.
+    pub(super) fn keep_ack(&mut self, tag: String, number: u32, transmit: Transmit) {
+        if self.acks.len() >= 2 * MAX_FORKS {
+            self.acks.remove(0);
+        }
+        self.acks.push(Ack { tag, number, transmit });
+    }
+
     fn fail_if_inviting(&mut self, failure: Failure) {
         if self.phase == Phase::Inviting {
             self.fail(failure);
@@ -235,7 +278,7 @@ impl Session {
 
     fn take_refusal(&mut self, now: Instant, status: u16, response: &Message) {
         let Some(calling) = &self.calling else { return };
-        let cancelled = calling.cancel != Cancel::No;
+        let (cancelled, hop) = (calling.cancel != Cancel::No, calling.hops.current());
         let failure = match status {
             401 | 407 if cancelled => Failure::Cancelled,
             401 | 407 => {
@@ -247,8 +290,17 @@ impl Session {
                 Failure::Unauthorized
             }
             487 if cancelled => Failure::Cancelled,
+            422 if calling.challenges < MAX_CHALLENGES
+                && self.phase == Phase::Inviting
+                && !cancelled
+                && self.take_longer_interval(response) =>
+            {
+                let Some(calling) = &self.calling else { return };
+                let (hops, challenges) = (calling.hops.clone(), calling.challenges + 1);
+                return self.retry_invite(now, hops, challenges);
+            }
             // The server is there and cannot: the next one may (RFC 3263 §4.3).
-            503 if self.next_hop(now, calling.hops.current()) => return,
+            503 if self.next_hop(now, hop) => return,
             _ => refusal(response),
         };
         self.fail_if_inviting(failure);
@@ -279,6 +331,8 @@ impl Session {
         let number = request.cseq().map_or(1, |cseq| cseq.number + 1);
         request.set(HeaderName::CSeq, &format!("{number} INVITE"));
         request.set(HeaderName::Via, &via(Transport::Udp, self.local, &branch(&mut self.rng)));
+        self.push_refresh(&mut request);
+        self.reliable.forget_early();
         self.auth.authorize(&mut request, &mut self.rng);
         self.start_invite(now, request, hops, challenges);
     }

@@ -44,10 +44,22 @@ pub enum SessionEvent {
         /// `None`: nobody ever answered our offer, the call has no media.
         sdp: Option<Vec<u8>>,
     },
-    /// The other party sent a re-INVITE. Reply with `answer_offer` or `reject_offer`.
+    /// The other party sent a re-INVITE, or an offer in UPDATE, PRACK or the 2xx of our re-INVITE without one. Reply with `answer_offer` or
+    /// `reject_offer`.
     Offer {
         /// Its offer; `None` asks us for one.
         sdp: Option<Vec<u8>>,
+    },
+    /// Our offer in a re-INVITE, UPDATE or reliable provisional response was taken.
+    OfferAnswered {
+        /// The answer; `None`: what was agreed before goes on.
+        sdp: Option<Vec<u8>>,
+    },
+    /// Our offer in a re-INVITE or UPDATE was refused: what was agreed before goes on. After 491 (both sides offered at once) offer again
+    /// when `can_offer` says so, if it is still wanted.
+    OfferRefused {
+        /// 300 to 699.
+        status: u16,
     },
     /// Our 2xx was acknowledged: the call stands on both sides.
     Acknowledged {
@@ -97,6 +109,9 @@ pub enum Failure {
     /// Our 2xx was never acknowledged; the call was released.
     #[error("the answer was never acknowledged")]
     AckMissing,
+    /// Our reliable provisional response was never acknowledged; the call was refused with 504 (RFC 3262 §3).
+    #[error("the provisional response was never acknowledged")]
+    PrackMissing,
     /// The other side's message cannot make a call.
     #[error("malformed: {0}")]
     Malformed(&'static str),

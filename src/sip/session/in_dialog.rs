@@ -67,6 +67,9 @@ impl Session {
     }
 
     pub(super) fn handle_request_response(&mut self, now: Instant, response: &Message) {
+        if self.handle_update_response(now, response) || self.handle_prack_response(now, response) {
+            return;
+        }
         let Some(request) = self.requests.iter_mut().find(|request| request.transaction.matches(response))
         else {
             return;
@@ -105,6 +108,19 @@ impl Session {
         status: u16,
         headers: &[Header],
     ) {
+        self.serve_with(now, source, request, status, headers, None);
+    }
+
+    /// [`Self::serve`] with an answer to an offer.
+    pub(super) fn serve_with(
+        &mut self,
+        now: Instant,
+        source: Hop,
+        request: &Message,
+        status: u16,
+        headers: &[Header],
+        sdp: Option<&[u8]>,
+    ) {
         let key = ServerKey::of(request);
         if let Some(known) = self.served.iter().find(|served| *served.key() == key) {
             let transmit = known.handle_retransmission();
@@ -116,7 +132,7 @@ impl Session {
         }
         let mut response = self.respond_to(request, source, status);
         headers.iter().for_each(|header| response.push_header(header.clone()));
-        response.set_body(None);
+        response.set_body(sdp.map(|sdp| ("application/sdp", sdp)));
         let (transaction, transmit) = ServerNonInvite::new(now, request, source, &response, self.timing);
         self.served.push(transaction);
         self.send(transmit);
@@ -128,7 +144,15 @@ impl Session {
         if known {
             return self.serve(now, source, request, 200, &[]);
         }
+        if self.is_asked(request) {
+            return;
+        }
         let (status, header) = self.judge(method, request);
+        match method {
+            Method::Update if status == 200 => return self.take_update(now, source, request),
+            Method::Prack if status == 200 => return self.take_prack(now, source, request),
+            _ => {}
+        }
         self.serve(now, source, request, status, header.as_slice());
         if *method == Method::Bye && status == 200 {
             self.take_bye(now, request);
@@ -138,17 +162,21 @@ impl Session {
     /// The status that a new request in the call gets.
     fn judge(&mut self, method: &Method, request: &Message) -> (u16, Option<Header>) {
         let tag = request.from_tag().unwrap_or_default();
-        let Some(dialog) = self.dialog.as_mut().filter(|dialog| dialog.remote_tag() == tag) else {
+        // An early dialog is ended with a final response, not with BYE (RFC 3261 §15).
+        let early_bye = *method == Method::Bye && self.phase == Phase::Inviting;
+        let Some(dialog) = self.dialog_with(&tag).filter(|_| !early_bye) else {
             return (481, None);
         };
-        if !dialog.take_cseq(request.cseq().map(|cseq| cseq.number).unwrap_or_default()) {
+        let in_order = dialog.take_cseq(request.cseq().map(|cseq| cseq.number).unwrap_or_default());
+        // A PRACK that was overtaken is still known by its RAck.
+        if !in_order && *method != Method::Prack {
             return (500, None);
         }
         if let Some(names) = unsupported(request) {
             return (420, Some(Header::new(HeaderName::Unsupported, &names)));
         }
         match method {
-            Method::Bye | Method::Options | Method::Info => (200, None),
+            Method::Bye | Method::Options | Method::Info | Method::Update | Method::Prack => (200, None),
             Method::Other(_) => (501, None),
             _ => (405, None),
         }
@@ -158,6 +186,7 @@ impl Session {
         // The other side has hung up, so our 2xx needs no ACK and our BYE, if one waited, is superfluous.
         self.unacked = None;
         self.answer_finally(now, 487, &[]);
+        self.close_offers(now);
         if self.phase == Phase::Ringing {
             self.fail(Failure::Cancelled);
         } else {

@@ -8,12 +8,26 @@
 //! ```
 //! `Over` lingers until every transaction is done, so that lost packets are repeated and late ones answered.
 //!
+//! | file | what it does |
+//! |---|---|
+//! | `caller`, `callee` | the first INVITE of either side; the callee's also answers re-INVITEs |
+//! | `offers` | whose turn it is to offer and answer; back-off after glare |
+//! | `reinvite`, `update` | our re-INVITE; UPDATE both ways |
+//! | `reliable` | provisional responses that want a PRACK, both ways; the minute's reminder that it rings |
+//! | `refresh` | the session timer |
+//! | `in_dialog` | everything else within the call |
+//!
 //! Do one thing (a message, a command, a timeout), then drain [`Session::poll_output`].
 
 mod callee;
 mod caller;
 mod event;
 mod in_dialog;
+mod offers;
+mod refresh;
+mod reinvite;
+mod reliable;
+mod update;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,10 +37,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use event::{Failure, SessionEvent, SessionOutput, Side};
+pub use offers::CannotOffer;
+pub(crate) use refresh::too_brief;
 
 use self::callee::{PendingInvite, UnackedAnswer};
-use self::caller::Calling;
+use self::caller::{Ack, Calling};
 use self::in_dialog::Request;
+use self::offers::Offers;
+use self::refresh::Refresh;
+use self::reliable::Reliable;
 use super::auth::{Credentials, DigestClient};
 use super::dialog::Dialog;
 use super::message::{Address, Header, HeaderName, Message, Method, Uri, decimal, lex};
@@ -97,8 +116,14 @@ pub struct Session {
     dialog: Option<Dialog>,
     /// The caller's INVITE.
     calling: Option<Calling>,
-    /// ACKs of 2xx by the callee's tag, sent again when the 2xx comes again.
-    acks: Vec<(String, Transmit)>,
+    /// The ACKs of 2xx that we sent.
+    acks: Vec<Ack>,
+    /// Offers after the first.
+    offers: Offers,
+    /// Provisional responses that want a PRACK, both ways.
+    reliable: Reliable,
+    /// The session timer.
+    refresh: Refresh,
     /// An INVITE or re-INVITE that we have not answered finally.
     pending: Option<PendingInvite>,
     /// Our 2xx that waits for its ACK.
@@ -133,6 +158,9 @@ impl Session {
             dialog: None,
             calling: None,
             acks: Vec::new(),
+            offers: Offers::default(),
+            reliable: Reliable::default(),
+            refresh: Refresh::default(),
             pending: None,
             unacked: None,
             answered: Vec::new(),
@@ -197,6 +225,7 @@ impl Session {
     pub fn handle_unreachable(&mut self, now: Instant, hop: Hop) {
         self.lose_calling(now, hop);
         self.lose_requests(now, hop);
+        self.lose_offers(now, hop);
         self.settle();
     }
 
@@ -207,7 +236,8 @@ impl Session {
         let requests = self.requests.iter().map(|request| request.transaction.poll_timeout());
         let unacked = self.unacked.as_ref().map(UnackedAnswer::poll_timeout);
         let calling = self.calling.as_ref().and_then(Calling::poll_timeout);
-        invites.chain(served).chain(requests).chain([unacked, calling]).flatten().min()
+        let own = [self.offers_timeout(), self.reliable.poll_timeout(), self.refresh_timeout()];
+        invites.chain(served).chain(requests).chain([unacked, calling]).chain(own).flatten().min()
     }
 
     /// Handles what is due.
@@ -215,6 +245,9 @@ impl Session {
         self.time_calling(now);
         self.time_unacked(now);
         self.time_requests(now);
+        self.time_offers(now);
+        self.time_reliable(now);
+        self.time_refresh(now);
         let mut again = Vec::new();
         for invite in &mut self.answered {
             while invite.poll_timeout().is_some_and(|at| at <= now) {
@@ -263,6 +296,8 @@ impl Session {
         let busy = self.calling.as_ref().is_some_and(Calling::is_busy)
             || self.pending.is_some()
             || self.unacked.is_some()
+            || self.offers_busy()
+            || self.reliable.is_busy()
             || !(self.answered.is_empty() && self.served.is_empty() && self.requests.is_empty());
         if self.phase == Phase::Over && !busy && !self.finished {
             self.finished = true;
@@ -278,7 +313,7 @@ impl Session {
         }
         if matches!(status, 200 | 405) {
             response.push(HeaderName::Allow, super::ALLOW);
-            response.push(HeaderName::Supported, "");
+            response.push(HeaderName::Supported, super::SUPPORTED);
         }
         response
     }
@@ -301,9 +336,11 @@ fn retry_after(response: &Message) -> Option<Duration> {
     decimal(digits).map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
 
-/// Whether Require asks for an extension: we have none (RFC 3261 §8.2.2.3).
+/// The extensions that Require asks for and we do not know (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported(request: &Message) -> Option<String> {
     let required = request.list(HeaderName::Require);
-    let named: Vec<&str> = required.iter().map(String::as_str).filter(|name| lex::is_token(name)).collect();
+    let known = |name: &str| super::SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(name));
+    let named: Vec<&str> =
+        required.iter().map(String::as_str).filter(|name| lex::is_token(name) && !known(name)).collect();
     (!named.is_empty()).then(|| named.join(", "))
 }

@@ -1,8 +1,10 @@
 //! Tests of the store, a file a topic; and what they share: a temporary database and rows to begin with.
 
 mod dialing;
+mod inbound;
 mod queue;
 mod rows;
+mod traces;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
