@@ -1,6 +1,6 @@
 //! `[sip]`: where SIP is listened on, and our certificate.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Sip {
     pub listen_ws: Vec<SocketAddr>,
     /// Where to listen for WebSockets over TLS, for browser phones.
     pub listen_wss: Vec<SocketAddr>,
+    /// The DNS servers to ask; empty is those of `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
     /// Our certificate with its chain, and its key: PEM files that were readable and belong together.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// How long the SIP messages of calls are kept; zero: they are not kept at all.
@@ -39,6 +41,7 @@ pub(super) fn read(table: &Table<'_, '_>, dir: &Path) -> Option<Sip> {
     let listen_tls = others("listen_tls", "0.0.0.0:5061");
     let listen_ws = others("listen_ws", "127.0.0.1:5080");
     let listen_wss = others("listen_wss", "0.0.0.0:5443");
+    let dns = read_dns(table);
     let identity = read_identity(table, dir);
     let keep_trace = time(table, "keep_trace", 14 * DAY, Duration::ZERO, 365 * DAY);
     Some(Sip {
@@ -46,6 +49,7 @@ pub(super) fn read(table: &Table<'_, '_>, dir: &Path) -> Option<Sip> {
         listen_tls: listen_tls?,
         listen_ws: listen_ws?,
         listen_wss: listen_wss?,
+        dns: dns?,
         identity: identity?,
         keep_trace: keep_trace?,
     })
@@ -71,6 +75,24 @@ fn addresses(item: &Item<'_, '_>, example: &str) -> Option<Vec<SocketAddr>> {
         return None;
     }
     list.iter().map(parse).collect()
+}
+
+/// The most DNS servers that may be named.
+const MAX_DNS: usize = 8;
+
+/// Addresses with or without a port, which is 53 then.
+fn read_dns(table: &Table<'_, '_>) -> Option<Vec<SocketAddr>> {
+    let Some(item) = table.get("dns") else { return Some(Vec::new()) };
+    let members = item.list("[\"127.0.0.1:53\"]")?;
+    if members.len() > MAX_DNS {
+        item.error("`dns` names too many servers", format!("name {MAX_DNS} at most"));
+        return None;
+    }
+    let read = |text: &str| {
+        let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        text.parse::<SocketAddr>().or_else(|_| bare()).map_err(|_| "this is not the IP address of a DNS server")
+    };
+    members.iter().map(|member| member.parsed("\"127.0.0.1:53\"", read)).collect()
 }
 
 /// `certificate` and `key`, which `listen_tls` and `listen_wss` need.

@@ -135,6 +135,18 @@ fn every_key_of_a_trunk_is_documented_and_read() {
 }
 
 #[test]
+fn dns_servers_are_addresses_with_or_without_a_port() {
+    let copy = Copy::new();
+    assert!(copy.load().unwrap().sip.dns.is_empty());
+    copy.edit(ENGINE, "[sip]", "[sip]\ndns = [\"10.0.0.2\", \"[::1]:5353\", \"2001:db8::1\"]");
+    let dns: Vec<String> = copy.load().unwrap().sip.dns.iter().map(ToString::to_string).collect();
+    assert_eq!(dns, ["10.0.0.2:53", "[::1]:5353", "[2001:db8::1]:53"]);
+    copy.edit(ENGINE, "\"10.0.0.2\"", "\"ns.example.net\"");
+    let found = copy.load().unwrap_err();
+    assert!(found.contains("this is not the IP address of a DNS server"), "{found}");
+}
+
+#[test]
 fn secrets_come_from_three_places() {
     let copy = Copy::new();
     std::fs::create_dir(copy.path("credentials")).unwrap();

@@ -165,7 +165,7 @@ async fn prepare(
     let local = engine.signalling.address_towards(line.hop().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
     let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
-    let offered = Offered { media: line.media(), origin, local_rtp: leg.local_addr() };
+    let offered = Offered { media: line.media(), origin, local_rtp: line.media_address(leg.local_addr()) };
     let sdp = sdp::offer(&offered.media, offered.origin, offered.local_rtp, Direction::SendRecv);
     let invite = line.invite(number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
     // Last, because it leaves a file: nothing after it fails without discarding it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
@@ -9,10 +10,11 @@ use uuid::Uuid;
 use super::Engine;
 use super::drive::Control;
 use crate::dialplan::Interpreter;
+use crate::config::Trunk;
 use crate::metrics::{self, Metrics};
-use crate::http::{EngineControl, EngineStatus, PlanInfo, VarProblem};
+use crate::http::{EngineControl, EngineStatus, PlanInfo, TrunkInfo, VarProblem};
 use crate::store::Vars;
-use crate::route::Number;
+use crate::route::{BreakerState, Number};
 
 impl EngineControl for Engine {
     fn wake(&self) {
@@ -56,6 +58,38 @@ impl EngineControl for Engine {
             Ok(_) => Ok(()),
             Err(error) => Err(problem(error.variable(), error.to_string())),
         }
+    }
+
+    fn trunks(&self) -> Vec<TrunkInfo> {
+        let (config, states) = (self.config(), self.routes().states(Instant::now()));
+        let mut watched = self.watched();
+        let info = |trunk: &Trunk| {
+            let (seen, state) = (watched.of(&trunk.name), states.get(&trunk.name));
+            let score = state.map(|state| state.score).filter(|score| score.calls > 0);
+            let failure = seen.registration_failure.clone();
+            TrunkInfo {
+                name: trunk.name.clone(),
+                host: trunk.host.clone(),
+                hops: seen.hops.iter().map(ToString::to_string).collect(),
+                registers: trunk.register.is_some(),
+                registered_since: seen.registered_since,
+                registration_failed_at: failure.as_ref().map(|(at, _)| *at),
+                registration_failure: failure.map(|(_, why)| why),
+                seen_at: seen.seen_at.map(|address| address.to_string()),
+                health: seen.health.state().as_str(),
+                health_since: seen.health.since(),
+                health_reason: seen.health.reason().map(str::to_owned),
+                breaker: match state.map(|state| state.breaker) {
+                    Some(BreakerState::Open { .. }) => "open",
+                    Some(BreakerState::Probing) => "probing",
+                    Some(BreakerState::Closed { .. }) | None => "closed",
+                },
+                active_calls: state.map_or(0, |state| state.active),
+                known_calls: score.map_or(0, |score| score.calls),
+                answer_rate: score.map(|score| score.answered),
+            }
+        };
+        config.trunks.values().map(info).collect()
     }
 
     fn measure(&self, metrics: &Metrics) {

@@ -11,7 +11,9 @@
 //! | `phones` | telephones of the house that register |
 //! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
-//! | `registrar` | keeps a trunk's registration alive |
+//! | `resolver` | names to hops, by the DNS and `/etc/hosts` |
+//! | `health` | asks trunks by OPTIONS whether they live; what was seen of each |
+//! | `registrar` | keeps trunks' addresses known and registrations alive |
 //! | [`signalling`] | one endpoint over the transports: messages to the tasks of their sessions |
 //! | `transport` | UDP, TCP, TLS and WebSocket: sockets, connections, their limits |
 //! | [`media`] | the media threads |
@@ -27,12 +29,14 @@ mod answering;
 mod attempt;
 mod control;
 mod drive;
+mod health;
 mod inbound;
 pub mod media;
 mod phones;
 mod recordings;
 mod registrar;
 mod reload;
+mod resolver;
 mod routing;
 mod scheduler;
 pub mod signalling;
@@ -71,6 +75,9 @@ pub struct Engine {
     config: RwLock<Arc<Config>>,
     routes: Mutex<Routes>,
     signalling: Arc<signalling::Signalling>,
+    resolver: Arc<resolver::Resolver>,
+    /// What was seen of each trunk.
+    watched: Mutex<health::AllWatched>,
     media: media::MediaPool,
     metrics: Arc<Metrics>,
     /// The way to the writer of traces.
@@ -106,6 +113,10 @@ impl Engine {
 
     fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, health::AllWatched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<Uuid, mpsc::Sender<drive::Control>>> {

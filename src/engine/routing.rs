@@ -152,8 +152,13 @@ pub(super) async fn resolve(
     failed: &mut Failed,
 ) -> Result<(Way, Line), NoWay> {
     loop {
-        let error = match Line::resolve(way.trunk.clone()).await {
-            Ok(line) => return Ok((way, line)),
+        let error = match Line::resolve(way.trunk.clone(), &engine.resolver).await {
+            Ok(mut line) => {
+                let watched = engine.watched().of(&line.trunk.name).clone();
+                line.seen_at = watched.seen_at;
+                line.service_route = watched.service_route;
+                return Ok((way, line));
+            }
             Err(error) => error,
         };
         warn!(trunk = way.trunk.name, %error, "the trunk's host has no address");

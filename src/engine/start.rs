@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::media::{MediaPool, PoolConfig};
+use super::resolver::Resolver;
 use super::signalling::{self, BindError, Listen, Signalling, TlsError};
 use super::{
-    DRAIN, Engine, inbound, phones, recordings, registrar, reload, routing, scheduler, trace, transcription,
+    DRAIN, Engine, health, inbound, phones, recordings, registrar, reload, routing, scheduler, trace, transcription,
 };
 use crate::config::{Config, Sip};
 use crate::http;
@@ -113,6 +114,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
     let engine = Arc::new(Engine {
         store: store.clone(),
         config_dir: config_dir.to_owned(),
+        resolver: Arc::new(Resolver::new(&config.sip.dns)),
         config: RwLock::new(Arc::new(config)),
         routes: Mutex::new(routes),
         signalling,
@@ -123,6 +125,7 @@ pub async fn start(config_dir: &Path, config: Config, models: &Path) -> Result<R
         phones,
         recorder,
         prompts,
+        watched: Mutex::default(),
         running: Mutex::default(),
         in_hand: Mutex::default(),
         lingering: Mutex::default(),
@@ -175,7 +178,7 @@ async fn bind(config: &Config) -> Result<(Arc<Signalling>, MediaPool, TcpListene
 
 /// The SIP sockets, with our certificate where there is one.
 fn listen(config: &Config) -> Result<Listen, StartError> {
-    let Sip { listen, listen_tls, listen_ws, listen_wss, identity, keep_trace: _ } = config.sip.clone();
+    let Sip { listen, listen_tls, listen_ws, listen_wss, identity, keep_trace: _, dns: _ } = config.sip.clone();
     let identity = identity.map(|(certificate, key)| signalling::server_config(&certificate, &key)).transpose()?;
     Ok(Listen { plain: listen, tls: listen_tls, ws: listen_ws, wss: listen_wss, identity, ..Listen::default() })
 }
@@ -205,6 +208,7 @@ async fn spawn(engine: &Arc<Engine>, listener: TcpListener, models: &Path, insta
     tasks.spawn(beat(engine.clone(), instance));
     tasks.spawn(reload::run(engine.clone()));
     tasks.spawn(registrar::run(engine.clone()));
+    tasks.spawn(health::run(engine.clone()));
     tasks.spawn(scheduler::run(engine.clone()));
     transcription::spawn(engine, models, &mut tasks);
     let app = http::router(http::AppState::new(engine.store.clone(), engine.clone(), engine.metrics.clone(), http_config(&engine.config())));

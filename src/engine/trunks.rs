@@ -1,50 +1,51 @@
 //! Where a trunk is, and the INVITE that it gets.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
+use super::resolver::{ResolveError, Resolver, Server};
 use super::signalling::{self, TlsPeer};
-use crate::config::{self, Trunk};
+use crate::config::{self, Advertised, Trunk};
 use crate::route::Number;
 use crate::sdp::MediaPolicy;
 use crate::sip::{Hop, Transport};
 use crate::sip::auth::Credentials;
+use crate::sip::exchange::OutgoingRequest;
 use crate::sip::identity::{Identity, Privacy, PrivacyValue};
-use crate::sip::message::{Address, Uri, UriError};
+use crate::sip::message::{Address, Method, Uri, UriError};
 use crate::sip::registration::RegistrationConfig;
 use crate::sip::session::OutgoingInvite;
 use crate::sip::transaction::Timing;
 
-/// How long a name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(5);
-
-/// A trunk and the address that its host has now.
+/// A trunk and where its host, or the proxy in front of it, is now.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// The trunk as configured.
     pub trunk: Arc<Trunk>,
     /// Where its SIP messages go, in order of preference; not empty.
     pub hops: Vec<Hop>,
+    /// When to look for them again.
+    pub until: Instant,
+    /// Where the trunk sees us, if a registration has shown it.
+    pub seen_at: Option<SocketAddr>,
+    /// What its registrar wants in the Route of calls (RFC 3608).
+    pub service_route: Vec<String>,
 }
 
 impl Line {
-    /// Resolves the trunk's host.
+    /// Finds the trunk's host, or its outbound proxy.
     ///
     /// # Errors
-    /// The host has no address, or the name server does not answer.
-    pub async fn resolve(trunk: Arc<Trunk>) -> io::Result<Self> {
-        let transport = match trunk.transport {
-            config::Transport::Udp => Transport::Udp,
-            config::Transport::Tcp => Transport::Tcp,
-            config::Transport::Tls => Transport::Tls,
+    /// It has no address, or the name server does not answer and nothing is known from before.
+    pub async fn resolve(trunk: Arc<Trunk>, resolver: &Resolver) -> Result<Self, ResolveError> {
+        let (host, port) = match &trunk.outbound_proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&trunk.host, trunk.port),
         };
-        let port = trunk.port.unwrap_or_else(|| transport.default_port());
-        let lookup = tokio::net::lookup_host((trunk.host.as_str(), port));
-        let found = tokio::time::timeout(RESOLVE, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let hops: Vec<Hop> = found?.map(|address| Hop::new(transport, address)).collect();
-        if hops.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { trunk, hops }) }
+        let transport = Some(transport(trunk.transport));
+        let found = resolver.locate(&Server { host: host.clone(), port, transport }).await?;
+        Ok(Self { trunk, hops: found.hops, until: found.until, seen_at: None, service_route: Vec::new() })
     }
 
     /// What is tried first.
@@ -82,7 +83,7 @@ impl Line {
             from,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
-            routes: Vec::new(),
+            routes: self.route().into_iter().chain(self.service_route.iter().cloned()).collect(),
             identity,
             local,
             credentials: self.credentials(),
@@ -122,7 +123,7 @@ impl Line {
             address: Uri::parse(&format!("sip:{user}@{domain}"))?,
             contact: self.contact(local)?,
             hops: self.hops.clone(),
-            routes: Vec::new(),
+            routes: self.route().into_iter().collect(),
             local,
             credentials: self.credentials(),
             expires: register.expires,
@@ -130,9 +131,68 @@ impl Line {
         }))
     }
 
+    /// The question whether the trunk lives.
+    ///
+    /// # Errors
+    /// The trunk's user or domain makes no URI.
+    pub fn options(&self, local: SocketAddr) -> Result<OutgoingRequest, UriError> {
+        let target = Uri::parse(&format!("sip:{}", self.host_port()))?;
+        let contact = self.contact(local)?;
+        Ok(OutgoingRequest {
+            method: Method::Options,
+            from: Address::new(contact.clone()),
+            to: Address::new(target.clone()),
+            target,
+            contact: Some(contact),
+            routes: self.route().into_iter().collect(),
+            hops: self.hops.clone(),
+            local,
+            credentials: None, // a challenge is an answer, too
+            headers: Vec::new(),
+            body: None,
+            timing: Timing::default(),
+        })
+    }
+
+    /// The Route value that makes requests pass the outbound proxy (RFC 3261 §8.1.2).
+    fn route(&self) -> Option<String> {
+        let proxy = self.trunk.outbound_proxy.as_ref()?;
+        let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let transport = match self.trunk.transport {
+            config::Transport::Udp => "",
+            config::Transport::Tcp => ";transport=tcp",
+            config::Transport::Tls => ";transport=tls",
+        };
+        Some(format!("<sip:{}{port}{transport};lr>", uri_host(&proxy.host)))
+    }
+
+    /// Our address as the trunk is told it, where `local` is what the route selects.
+    pub fn advertised(&self, local: SocketAddr) -> SocketAddr {
+        match self.trunk.advertised {
+            Advertised::Auto => self.seen_at.unwrap_or(local),
+            Advertised::Fixed { ip, port } => SocketAddr::new(ip, port.unwrap_or(local.port())),
+        }
+    }
+
+    /// Where our audio is expected, as the trunk is told it: a fixed advertised address has the media ports forwarded.
+    pub fn media_address(&self, local: SocketAddr) -> SocketAddr {
+        match self.trunk.advertised {
+            Advertised::Auto => local,
+            Advertised::Fixed { ip, .. } => SocketAddr::new(ip, local.port()),
+        }
+    }
+
     fn contact(&self, local: SocketAddr) -> Result<Uri, UriError> {
+        self.contact_at(self.advertised(local))
+    }
+
+    /// Where calls from the trunk shall come, which takes us to be at `address`.
+    ///
+    /// # Errors
+    /// The trunk's user makes no URI.
+    pub fn contact_at(&self, address: SocketAddr) -> Result<Uri, UriError> {
         let user = self.trunk.username.as_deref().unwrap_or("callahead");
-        signalling::contact(user, local, self.hop().map_or(Transport::Udp, |hop| hop.transport))
+        signalling::contact(user, address, transport(self.trunk.transport))
     }
 
     fn credentials(&self) -> Option<Credentials> {
@@ -143,6 +203,14 @@ impl Line {
     fn host_port(&self) -> String {
         let host = uri_host(&self.trunk.host);
         self.trunk.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+}
+
+fn transport(configured: config::Transport) -> Transport {
+    match configured {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the API needs from the engine.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -41,6 +42,41 @@ pub struct EngineStatus {
     pub problems: Vec<String>,
 }
 
+/// A trunk and how it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrunkInfo {
+    /// Its name: the file's name without its ending.
+    pub name: String,
+    /// Its host, as configured.
+    pub host: String,
+    /// Where that is now, `udp:192.0.2.1:5060`, the first to try first.
+    pub hops: Vec<String>,
+    /// Whether we are to be registered.
+    pub registers: bool,
+    /// Since when we are.
+    pub registered_since: Option<Timestamp>,
+    /// When it last refused.
+    pub registration_failed_at: Option<Timestamp>,
+    /// Why.
+    pub registration_failure: Option<String>,
+    /// Our address as the trunk sees it.
+    pub seen_at: Option<String>,
+    /// Whether it lives: `unknown`, `up` or `down`.
+    pub health: &'static str,
+    /// Since when.
+    pub health_since: Option<Timestamp>,
+    /// Why the last question whether it lives failed.
+    pub health_reason: Option<String>,
+    /// Its circuit breaker: `closed`, `open` or `probing`.
+    pub breaker: &'static str,
+    /// Calls that run on it.
+    pub active_calls: u32,
+    /// How many of its last calls are known.
+    pub known_calls: usize,
+    /// The share of those that were answered, 0 to 1; none without any.
+    pub answer_rate: Option<f64>,
+}
+
 /// The engine behind the API. No method blocks.
 pub trait EngineControl: Send + Sync + 'static {
     /// Calls were added or changed in the store: look for due ones now.
@@ -63,6 +99,9 @@ pub trait EngineControl: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it and what to write instead.
     fn check_number(&self, raw: &str) -> Result<String, String>;
+
+    /// The trunks, by name.
+    fn trunks(&self) -> Vec<TrunkInfo>;
 
     /// Sets the figures that are counted elsewhere and read when somebody asks.
     fn measure(&self, metrics: &Metrics);

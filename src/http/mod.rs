@@ -22,6 +22,7 @@ mod session;
 mod status;
 mod throttle;
 mod trace;
+mod trunks;
 mod users;
 
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-pub use control::{EngineControl, EngineStatus, PlanInfo, VarProblem};
+pub use control::{EngineControl, EngineStatus, PlanInfo, TrunkInfo, VarProblem};
 
 use crate::metrics::Metrics;
 use crate::store::{Planner, Store};
@@ -112,6 +113,7 @@ pub fn router(state: AppState) -> Router {
         .route("/events", get(events::stream))
         .route("/plans", get(status::plans))
         .route("/status", get(status::status))
+        .route("/trunks", get(trunks::list))
         .route("/users", get(users::list).post(users::create))
         .route("/users/{id}", get(users::get).patch(users::patch));
     Router::new()

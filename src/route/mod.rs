@@ -5,6 +5,7 @@
 //! [`Routes::begin`] and [`Routes::end`] frame each call and take in what it said about its trunk.
 
 mod breaker;
+mod health;
 mod limits;
 mod number;
 mod prefix;
@@ -13,6 +14,7 @@ mod strategy;
 mod trunks;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerState, Pass, Tripped};
+pub use health::{Health, HealthState};
 pub use limits::{Full, Gate, TokenBucket};
 pub use number::{Country, Number, NumberError, NumberFormat};
 pub use prefix::{

@@ -6,6 +6,7 @@
 //! | [`message`] | bytes to [`message::Message`] and back, typed views of fields, URIs |
 //! | [`body`] | a body and its type |
 //! | [`hop`] | transports and next hops |
+//! | [`locate`] | a server's name to its hops, by NAPTR, SRV and addresses |
 //! | [`framing`] | the bytes of a stream cut into messages |
 //! | [`identity`] | who calls: asserted identities, privacy, diversions |
 //! | [`refer`] | what a transfer is told in: Refer-To, Replaces, reports |
@@ -15,6 +16,7 @@
 //! | [`dialog`] | route set, targets, tags and sequence numbers of a call |
 //! | [`session`] | one call: INVITE, PRACK, ACK, CANCEL, BYE, re-INVITE, UPDATE, session timer |
 //! | [`registration`] | one binding at a registrar, refreshed |
+//! | [`exchange`] | one request outside of calls and its answer: MESSAGE, OPTIONS |
 //! | [`rate`] | token buckets for each source, and who guesses passwords |
 //! | [`registrar`] | telephones that register with us: digest, bindings, Path |
 //! | [`overload`] | whether a busy engine takes a new call |
@@ -33,6 +35,7 @@ pub mod framing;
 pub mod hop;
 mod hops;
 pub mod identity;
+pub mod locate;
 pub mod message;
 pub mod overload;
 pub mod rate;

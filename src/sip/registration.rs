@@ -133,6 +133,22 @@ impl Registration {
         self.seed.id
     }
 
+    /// The registrar is elsewhere now: the next attempt goes there.
+    pub fn set_hops(&mut self, hops: Vec<Hop>) {
+        self.config.hops = hops;
+    }
+
+    /// We can be reached elsewhere: registers that at once, or with the next request if one is under way.
+    pub fn set_contact(&mut self, now: Instant, contact: Uri) {
+        if self.config.contact == contact || self.leaving {
+            return;
+        }
+        self.config.contact = contact;
+        if self.transaction.is_none() {
+            self.attempt(now);
+        }
+    }
+
     /// Removes the binding (RFC 3261 §10.2.2); [`RegistrationEvent::Unregistered`] follows.
     pub fn unregister(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.leaving, true) && self.transaction.is_none() {

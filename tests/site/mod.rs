@@ -10,7 +10,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use callahead::http::{AppState, EngineControl, EngineStatus, HttpConfig, PlanInfo, VarProblem, router};
+use callahead::http::{
+    AppState, EngineControl, EngineStatus, HttpConfig, PlanInfo, TrunkInfo, VarProblem, router,
+};
 use callahead::metrics::{Metrics, SipMetrics};
 use callahead::pii::{Redacted, Secret};
 use callahead::sip::Transport;
@@ -68,6 +70,10 @@ impl EngineControl for NotingEngine {
         let digits = number.strip_prefix('+').unwrap_or_default();
         let fits = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         if fits { Ok(number) } else { Err("is no phone number: write it as +442071838750".to_owned()) }
+    }
+
+    fn trunks(&self) -> Vec<TrunkInfo> {
+        Vec::new()
     }
 
     fn measure(&self, _: &Metrics) {}

@@ -261,7 +261,7 @@ fn configure(config_dir: &Path, peer: SocketAddr, trunk: &str, listen: &str, pas
     let (host, port, username) = (peer.ip(), peer.port(), CREDENTIALS.0);
     let text = format!(
         "host = \"{host}\"\nport = {port}\nusername = \"{username}\"\npassword = {{ file = \"peer.password\" }}\n\
-         caller_id = \"+12025550100\"\ncountry = \"US\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n{trunk}\n"
+         caller_id = \"+12025550100\"\ncountry = \"US\"\noptions_every = \"0s\"\ncodecs = [\"PCMU\"]\nmax_calls = 30\nmax_cps = 50\n{trunk}\n"
     );
     fs::write(trunks.join("peer.toml"), text).unwrap();
     fs::write(trunks.join("peer.password"), password).unwrap();
