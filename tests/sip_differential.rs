@@ -72,8 +72,9 @@ fn ours(bytes: &[u8]) -> Option<Reading> {
     })
 }
 
-const ORACLES: [(&str, fn(&[u8]) -> Option<Reading>); 2] =
-    [("rsip", oracles::rsip), ("rsipstack", oracles::rsipstack)];
+type Reader = fn(&[u8]) -> Option<Reading>;
+
+const ORACLES: [(&str, Reader); 2] = [("rsip", oracles::rsip), ("rsipstack", oracles::rsipstack)];
 
 /// Reader, message, field (`refused` when we refuse what it accepts), and who is right.
 const DISAGREEMENTS: &[(&str, &str, &str, &str)] = &[

@@ -393,7 +393,14 @@ pub(super) fn audio(
 
 /// An m= line of the offer that we do not want: same kind and formats, port 0 (RFC 3264 §6).
 pub(super) fn refused(offered: &Media) -> Media {
-    empty(&offered.media, &offered.proto, 0, offered.fmt.clone())
+    let kind = visible(&offered.media, "audio");
+    empty(&kind, &visible(&offered.proto, "RTP/AVP"), 0, visible(&offered.fmt, "0"))
+}
+
+/// What can be written back; an offer may have put nothing but control characters there.
+fn visible(text: &str, instead: &str) -> String {
+    let text: String = text.chars().filter(|character| !character.is_control()).collect();
+    if text.trim().is_empty() { instead.to_owned() } else { text.trim().to_owned() }
 }
 
 fn empty(kind: &str, proto: &str, port: u16, fmt: String) -> Media {

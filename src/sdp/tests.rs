@@ -185,3 +185,16 @@ fn the_offerers_payload_types_are_kept() {
     );
     assert_eq!((negotiated.payload_type, negotiated.telephone_event), (97, Some(96)));
 }
+
+/// Found by fuzzing: a protocol of NUL bytes left a hole in our answer, and nobody could read it.
+#[test]
+fn a_refused_stream_of_control_characters_leaves_a_readable_answer() {
+    let offer = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=audio 49170 RTP/AVP 8\r\nm=\x01 491 \0\0\0 \x02\r\nm=video 5 \0 31\r\n";
+    let origin = SessionOrigin { id: 1, version: 1 };
+    let local = "192.0.2.9:4000".parse().unwrap();
+    let (ours, _) = answer(offer, &MediaPolicy::default(), origin, local, Direction::SendRecv).unwrap();
+    accept(&ours, &MediaPolicy::default(), Direction::SendRecv).unwrap();
+    let text = String::from_utf8(ours).unwrap();
+    assert!(text.ends_with("m=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 31\r\n"), "{text}");
+}
