@@ -98,7 +98,7 @@ fn the_least_that_can_be_written_and_comparing() {
     );
     let trunk = &config.trunks["practice"];
     assert_eq!((trunk.register, trunk.port, trunk.username.as_deref()), (None, None, None));
-    assert_eq!((trunk.transport, trunk.advertised), (Transport::Udp, Advertised::Auto));
+    assert_eq!((trunk.transport, trunk.advertised), (None, Advertised::Auto));
     assert_eq!(trunk.options_every, Some(Duration::from_secs(30)), "nothing else says whether it lives");
     assert_eq!(config.routing, Routing { strategy: crate::route::Strategy::Priority, forbidden: Vec::new() });
 }
@@ -121,7 +121,7 @@ fn every_key_of_a_trunk_is_documented_and_read() {
         client: Some((trunks.join("depot.pem"), trunks.join("depot.key"))),
         server_name: Some("sip.example.net".to_owned()),
     };
-    assert_eq!((trunk.transport, &trunk.tls), (Transport::Tls, &tls));
+    assert_eq!((trunk.transport, &trunk.tls), (Some(Transport::Tls), &tls));
     let proxy = Proxy { host: "proxy.example.net".to_owned(), port: Some(5061) };
     assert_eq!(trunk.outbound_proxy, Some(proxy));
     let advertised = Advertised::Fixed { ip: [203, 0, 113, 7].into(), port: Some(5061) };

@@ -43,7 +43,7 @@ impl Line {
             Some(proxy) => (&proxy.host, proxy.port),
             None => (&trunk.host, trunk.port),
         };
-        let transport = Some(transport(trunk.transport));
+        let transport = trunk.transport.map(transport);
         let found = resolver.locate(&Server { host: host.clone(), port, transport }).await?;
         Ok(Self { trunk, hops: found.hops, until: found.until, seen_at: None, service_route: Vec::new() })
     }
@@ -53,10 +53,15 @@ impl Line {
         self.hops.first().copied()
     }
 
+    fn transport(&self) -> Transport {
+        self.hop().map_or(Transport::Udp, |hop| hop.transport)
+    }
+
     /// How the certificates of its addresses are checked; empty unless it is reached over TLS.
     pub fn tls_peers(&self) -> impl Iterator<Item = (SocketAddr, TlsPeer)> {
         let config::Tls { ca, client, server_name } = self.trunk.tls.clone();
-        let server_name = server_name.unwrap_or_else(|| self.trunk.host.clone());
+        let next = self.trunk.outbound_proxy.as_ref().map_or(&self.trunk.host, |proxy| &proxy.host);
+        let server_name = server_name.unwrap_or_else(|| next.clone());
         let peer = TlsPeer { server_name, ca, client };
         let secure = self.hops.iter().filter(|hop| hop.transport == Transport::Tls);
         secure.map(move |hop| (hop.address, peer.clone()))
@@ -158,10 +163,9 @@ impl Line {
     fn route(&self) -> Option<String> {
         let proxy = self.trunk.outbound_proxy.as_ref()?;
         let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let transport = match self.trunk.transport {
-            config::Transport::Udp => "",
-            config::Transport::Tcp => ";transport=tcp",
-            config::Transport::Tls => ";transport=tls",
+        let transport = match self.transport() {
+            Transport::Udp => String::new(),
+            other => format!(";transport={}", other.as_param()),
         };
         Some(format!("<sip:{}{port}{transport};lr>", uri_host(&proxy.host)))
     }
@@ -192,7 +196,7 @@ impl Line {
     /// The trunk's user makes no URI.
     pub fn contact_at(&self, address: SocketAddr) -> Result<Uri, UriError> {
         let user = self.trunk.username.as_deref().unwrap_or("callahead");
-        signalling::contact(user, address, transport(self.trunk.transport))
+        signalling::contact(user, address, self.transport())
     }
 
     fn credentials(&self) -> Option<Credentials> {

@@ -28,8 +28,8 @@ pub struct Trunk {
     pub host: String,
     /// The port, if one is given.
     pub port: Option<u16>,
-    /// How to reach it.
-    pub transport: Transport,
+    /// How to reach it; `None`: as the DNS says (NAPTR, SRV), else UDP.
+    pub transport: Option<Transport>,
     /// Certificates, for [`Transport::Tls`].
     pub tls: Tls,
     /// Where requests go first, if not to the host.

@@ -55,15 +55,15 @@ pub enum Advertised {
 /// How often a trunk that we do not register with is asked whether it lives.
 const OPTIONS_EVERY: Duration = Duration::from_secs(30);
 
-pub(super) fn read_transport(table: &Table<'_, '_>) -> Option<Transport> {
+pub(super) fn read_transport(table: &Table<'_, '_>) -> Option<Option<Transport>> {
     let words = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
-    table.get("transport").map_or(Some(Transport::Udp), |item| item.word(&words))
+    table.get("transport").map_or(Some(None), |item| item.word(&words).map(Some))
 }
 
 /// Paths are relative to `dir`, where the trunk's file is.
-pub(super) fn read_tls(table: &Table<'_, '_>, dir: &Path, transport: Option<Transport>) -> Option<Tls> {
+pub(super) fn read_tls(table: &Table<'_, '_>, dir: &Path, transport: Option<Option<Transport>>) -> Option<Tls> {
     let Some(item) = table.get("tls") else { return Some(Tls::default()) };
-    if transport.is_some_and(|transport| transport != Transport::Tls) {
+    if transport.is_some_and(|transport| transport != Some(Transport::Tls)) {
         item.key_error("`tls` without `transport = \"tls\"`", "write `transport = \"tls\"`, or remove `tls`");
         return None;
     }
