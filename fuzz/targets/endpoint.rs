@@ -73,6 +73,7 @@ impl Stage {
             accept: Accept::All,
             incoming: true,
             registrar: true,
+            messages: false,
             max_sessions: 8,
         };
         let now = Instant::now();

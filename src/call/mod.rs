@@ -209,7 +209,7 @@ impl Call {
             }
             Phase::Alerting { .. } | Phase::Confirming => {
                 self.close(now, EndCause::Cancelled, None, Some("hung up by us".to_owned()));
-                self.session.hang_up(now, None);
+                self.release(now, cause::NORMAL_CLEARING);
             }
             Phase::Talking { .. } => {
                 self.close(now, EndCause::Human, None, Some("hung up by us".to_owned()));

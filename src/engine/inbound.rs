@@ -177,6 +177,10 @@ impl Porter {
         let Some(first) = origins.first() else {
             return Err(refusal(403, "it is from no trunk"));
         };
+        // A customer's call is nobody's to take over (RFC 3891 §3 leaves that to us).
+        if call.replaces.is_some() {
+            return Err(refusal(603, "it would take the place of another call"));
+        }
         let rate = self.rates.entry(first.via.clone()).or_insert_with(|| TokenBucket::new(first.max_cps, now));
         rate.set_rate(first.max_cps, now);
         if let Err(ready) = rate.take(now) {

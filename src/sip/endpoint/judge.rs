@@ -27,7 +27,7 @@ impl Endpoint {
         }
         match method {
             Method::Invite | Method::Options => {}
-            Method::Register if self.config.registrar || self.door.is_open() => {}
+            Method::Register if self.takes_registrations() => {}
             Method::Message if self.config.messages => {}
             // A call may be sent on by who is in it, and by nobody else.
             Method::Refer => return plain(403),
@@ -94,10 +94,14 @@ impl Endpoint {
     fn allow(&self) -> String {
         let mut methods: Vec<&str> = ALLOW.split(", ").collect();
         methods.retain(|method| *method != "MESSAGE" || self.config.messages);
-        if self.config.registrar {
+        if self.takes_registrations() {
             methods.push("REGISTER");
         }
         methods.join(", ")
+    }
+
+    fn takes_registrations(&self) -> bool {
+        self.config.registrar || self.door.is_open()
     }
 
     /// RFC 3261 §11.2.
