@@ -250,7 +250,8 @@ impl Locate {
         if records.iter().any(|record| is_root(&record.target)) {
             self.refused.push(transport);
         }
-        records.retain(|record| !is_root(&record.target));
+        // Port 0 is nowhere.
+        records.retain(|record| !is_root(&record.target) && record.port != 0);
         if !records.is_empty() {
             // There are servers: if none of them has an address, the domain's own address is not a replacement.
             self.fallbacks.clear();
