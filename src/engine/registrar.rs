@@ -143,105 +143,121 @@ async fn keep_registered(
         Ok(None) => return,
         Err(error) => return warn!(trunk, %error, "the trunk's names make no SIP address: not registered"),
     };
-    let (seed, mut inbox) = signalling.register();
+    let (seed, inbox) = signalling.register();
     let id = seed.id;
-    let mut trace = TrunkTrace::new(&engine, &trunk, &seed.call_id, local);
     engine.metrics.trunks.registered(&trunk, false);
-    let mut registration = Registration::new(Instant::now(), seed, config);
-    let mut lost = signalling.lost();
-    let mut leaving = false;
-    while carry_out(&engine, &mut trace, &mut registration).await {
+    let mut upkeep = Upkeep {
+        trace: TrunkTrace::new(&engine, &trunk, &seed.call_id, local),
+        registration: Registration::new(Instant::now(), seed, config),
+        lost: signalling.lost(),
+        engine: engine.clone(),
+        line,
+        local,
+        inbox,
+        leaving: false,
+    };
+    while upkeep.carry_out().await {
         if moved.has_changed().unwrap_or(false) {
-            registration.set_hops(moved.borrow_and_update().clone());
+            upkeep.registration.set_hops(moved.borrow_and_update().clone());
         }
-        let step = wait(&engine, &line, &mut registration, &mut inbox, &mut trace, &mut lost, &mut stop, leaving);
-        if leaving {
-            if timeout(FAREWELL, step).await.is_err() {
+        if upkeep.leaving {
+            if timeout(FAREWELL, upkeep.wait(&mut stop)).await.is_err() {
                 break;
             }
-        } else if step.await {
-            leaving = true;
+        } else if upkeep.wait(&mut stop).await {
+            upkeep.leaving = true;
             engine.metrics.trunks.not_registering(&trunk);
-            registration.unregister(Instant::now());
+            upkeep.registration.unregister(Instant::now());
         }
     }
     signalling.release_registration(id);
 }
 
-/// Sends what the registration wants sent. False: it is over.
-async fn carry_out(engine: &Engine, trace: &mut TrunkTrace, registration: &mut Registration) -> bool {
-    let trunk = trace.trunk().to_owned();
-    while let Some(output) = registration.poll_output() {
-        match output {
-            RegistrationOutput::Transmit(transmit) => {
-                trace.sent(&transmit);
-                if let Err(Unreachable(hop)) = engine.signalling.send(&transmit).await {
-                    registration.handle_unreachable(Instant::now(), hop);
-                }
-            }
-            RegistrationOutput::Event(RegistrationEvent::Registered { expires, service_route }) => {
-                engine.watched().of(&trunk).registered(Timestamp::now(), service_route);
-                engine.metrics.trunks.registered(&trunk, true);
-                info!(trunk, seconds = expires.as_secs(), "registered");
-            }
-            RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {
-                engine.watched().of(&trunk).refused(Timestamp::now(), failure.to_string());
-                engine.metrics.trunks.registered(&trunk, false);
-                warn!(trunk, %failure, retry_seconds = retry_in.as_secs(), "registration failed");
-            }
-            RegistrationOutput::Event(RegistrationEvent::Unregistered) => return false,
-        }
-    }
-    true
-}
-
-/// One input. True: the engine wants to leave.
-async fn wait(
-    engine: &Engine,
-    line: &Line,
-    registration: &mut Registration,
-    inbox: &mut mpsc::Receiver<Inbound>,
-    trace: &mut TrunkTrace,
-    lost: &mut broadcast::Receiver<Hop>,
-    stop: &mut watch::Receiver<bool>,
+/// A registration with what it needs of the engine.
+struct Upkeep {
+    engine: Arc<Engine>,
+    line: Line,
+    /// Our address towards the trunk.
+    local: SocketAddr,
+    registration: Registration,
+    inbox: mpsc::Receiver<Inbound>,
+    trace: TrunkTrace,
+    lost: broadcast::Receiver<Hop>,
     leaving: bool,
-) -> bool {
-    let deadline = registration.poll_timeout();
-    let timer = async {
-        match deadline {
-            Some(at) => sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        Some(inbound) = inbox.recv() => {
-            trace.received(&inbound);
-            let (seen, good) = (seen_at(&inbound.message), inbound.message.status().is_some_and(|status| status < 300));
-            registration.handle_message(Instant::now(), inbound.message);
-            if let Some(seen) = seen.filter(|_| good && !leaving) {
-                learn(engine, line, registration, seen);
-            }
-        }
-        Ok(hop) = lost.recv() => registration.handle_unreachable(Instant::now(), hop),
-        () = timer => registration.handle_timeout(Instant::now()),
-        _ = stop.wait_for(|stop| *stop), if !leaving => return true,
-    }
-    false
 }
 
-/// The trunk sees us at `seen`: that is where its calls shall come, if it is not where we said.
-fn learn(engine: &Engine, line: &Line, registration: &mut Registration, seen: SocketAddr) {
-    let trunk = &line.trunk;
-    let before = engine.watched().of(&trunk.name).seen_at.replace(seen);
-    if trunk.advertised != Advertised::Auto || before == Some(seen) {
-        return;
-    }
-    match line.contact_at(seen) {
-        Ok(contact) => {
-            debug!(trunk = trunk.name, %seen, "the trunk sees us at this address");
-            registration.set_contact(Instant::now(), contact);
+impl Upkeep {
+    /// Sends what the registration wants sent. False: it is over.
+    async fn carry_out(&mut self) -> bool {
+        let (engine, trunk) = (&self.engine, self.line.trunk.name.as_str());
+        while let Some(output) = self.registration.poll_output() {
+            match output {
+                RegistrationOutput::Transmit(transmit) => {
+                    self.trace.sent(&transmit);
+                    if let Err(Unreachable(hop)) = engine.signalling.send(&transmit).await {
+                        self.registration.handle_unreachable(Instant::now(), hop);
+                    }
+                }
+                RegistrationOutput::Event(RegistrationEvent::Registered { expires, service_route }) => {
+                    engine.watched().of(trunk).registered(Timestamp::now(), service_route);
+                    engine.metrics.trunks.registered(trunk, true);
+                    info!(trunk, seconds = expires.as_secs(), "registered");
+                }
+                RegistrationOutput::Event(RegistrationEvent::Refused { failure, retry_in }) => {
+                    engine.watched().of(trunk).refused(Timestamp::now(), failure.to_string());
+                    engine.metrics.trunks.registered(trunk, false);
+                    warn!(trunk, %failure, retry_seconds = retry_in.as_secs(), "registration failed");
+                }
+                RegistrationOutput::Event(RegistrationEvent::Unregistered) => return false,
+            }
         }
-        Err(error) => warn!(trunk = trunk.name, %error, "the trunk's names make no SIP address"),
+        true
+    }
+
+    /// One input. True: the engine wants to leave.
+    async fn wait(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        let deadline = self.registration.poll_timeout();
+        let timer = async {
+            match deadline {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(inbound) = self.inbox.recv() => self.receive(inbound),
+            Ok(hop) = self.lost.recv() => self.registration.handle_unreachable(Instant::now(), hop),
+            () = timer => self.registration.handle_timeout(Instant::now()),
+            _ = stop.wait_for(|stop| *stop), if !self.leaving => return true,
+        }
+        false
+    }
+
+    fn receive(&mut self, inbound: Inbound) {
+        self.trace.received(&inbound);
+        let good = inbound.message.status().is_some_and(|status| status < 300);
+        let seen = seen_at(&inbound.message).filter(|_| good && !self.leaving);
+        self.registration.handle_message(Instant::now(), inbound.message);
+        if let Some(seen) = seen {
+            // The port of a connection of ours is not one that anybody can connect to.
+            let port = if inbound.source.transport.is_reliable() { self.local.port() } else { seen.port() };
+            self.learn(SocketAddr::new(seen.ip(), port));
+        }
+    }
+
+    /// The trunk sees us at `seen`: that is where its calls shall come, if it is not where we said.
+    fn learn(&mut self, seen: SocketAddr) {
+        let trunk = &self.line.trunk;
+        let before = self.engine.watched().of(&trunk.name).seen_at.replace(seen);
+        if trunk.advertised != Advertised::Auto || before.unwrap_or(self.local) == seen {
+            return;
+        }
+        match self.line.contact_at(seen) {
+            Ok(contact) => {
+                debug!(trunk = trunk.name, %seen, "the trunk sees us at this address");
+                self.registration.set_contact(Instant::now(), contact);
+            }
+            Err(error) => warn!(trunk = trunk.name, %error, "the trunk's names make no SIP address"),
+        }
     }
 }
 

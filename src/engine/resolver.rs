@@ -157,7 +157,7 @@ impl Resolver {
         while let Some(query) = locate.poll_query() {
             let answer = match &self.dns {
                 Some(dns) => answer(dns, &query).await,
-                None => self.from_hosts(&query),
+                None => self.ask_hosts(&query),
             };
             locate.handle_answer(answer);
         }
@@ -168,7 +168,7 @@ impl Resolver {
         !self.hosts_of(host).is_empty()
     }
 
-    fn from_hosts(&self, query: &Query) -> Answer {
+    fn ask_hosts(&self, query: &Query) -> Answer {
         let Query::Addresses(host, ..) = query else { return Answer::Failed };
         let addresses = self.hosts_of(host);
         if addresses.is_empty() { Answer::Failed } else { Answer::Addresses { ttl: TTL.1, addresses } }

@@ -130,11 +130,6 @@ impl TrunkTrace {
         Self { head, local, writer, counts: engine.signalling.counts.clone(), marks: VecDeque::new() }
     }
 
-    /// The trunk's name.
-    pub fn trunk(&self) -> &str {
-        &self.head.peer
-    }
-
     /// Notes a message on its way out.
     pub fn sent(&mut self, transmit: &Transmit) {
         self.note(traced(Direction::Out, self.local, transmit.destination, transmit.bytes.clone()));
