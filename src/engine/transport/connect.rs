@@ -1,5 +1,6 @@
 //! Connections of ours: made when something is to be sent, and told apart by hop, so that each is made once.
 
+use std::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ async fn run(
 ) {
     let hop = link.hop;
     let made = timeout(shared.limits.connect, connect(&shared, hop, from)).await;
+    let silent = made.is_err();
     let made = made.unwrap_or_else(|_| Err("it took too long to answer".to_owned()));
     let end = match made {
         Err(why) => {
@@ -63,7 +65,10 @@ async fn run(
             if let Some(unsaid) = shared.said.unreachable.may_say() {
                 warn!(peer = %hop, why, unsaid, "no SIP connection");
             }
-            shared.failures.remember(hop, why);
+            match silent {
+                true => shared.failures.remember_silent(hop, why, Instant::now()),
+                false => shared.failures.remember(hop, why),
+            }
             // First out of the table: whoever hears of the failure may want to try again.
             drop(places);
             told.send_replace(State::Failed);

@@ -27,7 +27,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rustls::ServerConfig;
@@ -52,6 +52,8 @@ const MAX_DATAGRAM: usize = 65_535;
 
 /// Failed hops whose reason is remembered.
 const FAILURES: usize = 64;
+/// For how long a hop that did not answer at all is not connected to again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How often the NAT before a kept UDP hop is reminded of us. RFC 4787 §4.3 has two minutes, most boxes less.
 const NAT_REFRESH: Duration = Duration::from_secs(25);
@@ -277,6 +279,10 @@ impl Transports {
             return self.send_datagram(hop, bytes).await;
         }
         // Twice: a connection may end between being found and being given the message.
+        // A large request to a trunk whose firewall swallows TCP goes by UDP then, without a wait in each call.
+        if self.shared.table.find(hop).is_none() && self.shared.failures.is_silent(hop, Instant::now()) {
+            return Err(Unreachable(hop));
+        }
         for _ in 0..2 {
             let Some(mut entry) = self.find_or_open(hop) else { break };
             match entry.queue.try_send(bytes.to_vec()) {
@@ -419,19 +425,41 @@ impl Shared {
 
 /// Why hops failed, the latest ones.
 #[derive(Debug, Default)]
-struct Failures(Mutex<VecDeque<(Hop, String)>>);
+struct Failures(Mutex<VecDeque<Failure>>);
+
+#[derive(Debug)]
+struct Failure {
+    hop: Hop,
+    why: String,
+    /// It did not even refuse: until then nobody waits for it again.
+    silent_until: Option<Instant>,
+}
 
 impl Failures {
     fn remember(&self, hop: Hop, why: String) {
+        self.note(Failure { hop, why, silent_until: None });
+    }
+
+    fn remember_silent(&self, hop: Hop, why: String, now: Instant) {
+        self.note(Failure { hop, why, silent_until: Some(now + SILENCE) });
+    }
+
+    fn note(&self, failure: Failure) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.retain(|(known, _)| *known != hop);
+        failures.retain(|known| known.hop != failure.hop);
         failures.truncate(FAILURES - 1);
-        failures.push_front((hop, why));
+        failures.push_front(failure);
+    }
+
+    fn is_silent(&self, hop: Hop, now: Instant) -> bool {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = failures.iter().find(|known| known.hop == hop);
+        known.and_then(|known| known.silent_until).is_some_and(|until| until > now)
     }
 
     fn find(&self, hop: Hop) -> Option<String> {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.iter().find(|(known, _)| *known == hop).map(|(_, why)| why.clone())
+        failures.iter().find(|known| known.hop == hop).map(|known| known.why.clone())
     }
 }
 
