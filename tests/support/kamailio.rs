@@ -42,12 +42,15 @@ impl Kamailio {
         let secure = free_port_of_both();
         let mut tls = [String::new(), String::new(), String::new()];
         if let Some((certificate, key)) = certificate {
-            let file =
+            let parameter =
                 |name: &str, path: &Path| format!("modparam(\"tls\", \"{name}\", \"{}\")\n", path.display());
             tls = [
                 format!("enable_tls=yes\nlisten=tls:{secure}"),
                 "loadmodule \"tls.so\"".to_owned(),
-                file("certificate", certificate) + &file("private_key", key),
+                // What it takes unless told is TLS 1.0, for which OpenSSL has no signatures any more.
+                parameter("tls_method", Path::new("TLSv1.2+"))
+                    + &parameter("certificate", certificate)
+                    + &parameter("private_key", key),
             ];
         }
         let [listen, module, parameters] = tls;
