@@ -85,8 +85,10 @@ async fn registers_and_calls(transport: &str) {
     registered(&engine, true).await;
     assert_heard(&engine, &engine.ended(engine.call(NUMBER).await).await, &callee.said());
     callee.finish();
-    proxy.wait_for_log(&format!("registered {} from {transport}\n", address_of_record(&proxy)), 2);
+    proxy.wait_for_log(&registration(&proxy, 60, transport), 2);
     registered(&engine, true).await;
+    engine.stop().await;
+    proxy.wait_for_log(&registration(&proxy, 0, transport), 1);
     let lines = ["challenged REGISTER", "challenged INVITE", "leads INVITE on", "routed ACK", "routed BYE"];
     assert_routed(&proxy.log(), transport, &lines);
 }
@@ -97,7 +99,7 @@ async fn outlives_the_proxy(transport: &str) {
     let callee = Sipp::start("proxied", 1, std::slice::from_ref(&sound));
     let mut proxy = Kamailio::start(callee.address, None);
     // Long enough for the proxy to be back before we hang up.
-    let plan = MESSAGE.replace("silence = \"3s\"", "silence = \"10s\"");
+    let plan = MESSAGE.replace("silence = \"3s\"", "silence = \"15s\"");
     assert_ne!(plan, MESSAGE);
     let engine = engine(proxy.address, &format!("transport = \"{transport}\""), &plan).await;
     registered(&engine, true).await;
@@ -111,13 +113,31 @@ async fn outlives_the_proxy(transport: &str) {
 
     assert_heard(&engine, &engine.ended(call).await, &callee.said());
     callee.finish();
-    proxy.wait_for_log(&format!("registered {} from {transport}\n", address_of_record(&proxy)), 1);
+    proxy.wait_for_log(&registration(&proxy, 60, transport), 1);
     registered(&engine, true).await;
     assert_routed(&proxy.log(), transport, &["challenged REGISTER", "routed BYE"]);
 }
 
-fn address_of_record(proxy: &Kamailio) -> String {
-    format!("{}@{}", CREDENTIALS.0, proxy.address.ip())
+/// A call whose proxy is gone for good when we hang up, and the registration once the proxy is there again.
+async fn outlasts_the_proxy(transport: &str) {
+    let sound = prompts::named("conf-getpin").path;
+    let callee = Sipp::start("proxied", 1, std::slice::from_ref(&sound));
+    let mut proxy = Kamailio::start(callee.address, None);
+    let engine = engine(proxy.address, &format!("transport = \"{transport}\""), MESSAGE).await;
+    registered(&engine, true).await;
+    let call = engine.call(NUMBER).await;
+    proxy.wait_for_log(&format!("routed ACK from {transport}\n"), 1);
+    proxy.kill();
+    assert_heard(&engine, &engine.ended(call).await, &callee.said());
+    registered(&engine, false).await;
+    proxy.start_again();
+    registered(&engine, true).await;
+    proxy.wait_for_log(&registration(&proxy, 60, transport), 1);
+}
+
+/// The line that Kamailio logs of a registration that it took for us.
+fn registration(proxy: &Kamailio, seconds: u32, transport: &str) -> String {
+    format!("registered {}@{} for {seconds} s from {transport}\n", CREDENTIALS.0, proxy.address.ip())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,4 +163,14 @@ async fn a_call_over_udp_outlives_the_proxy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_over_tcp_outlives_the_proxy() {
     outlives_the_proxy("tcp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_over_udp_ends_without_its_proxy() {
+    outlasts_the_proxy("udp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_over_tcp_ends_without_its_proxy() {
+    outlasts_the_proxy("tcp").await;
 }

@@ -1,5 +1,6 @@
 //! Kamailio as a carrier's registrar and proxy, in front of a callee.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
@@ -43,14 +44,14 @@ impl Kamailio {
         let mut tls = [String::new(), String::new(), String::new()];
         if let Some((certificate, key)) = certificate {
             let parameter =
-                |name: &str, path: &Path| format!("modparam(\"tls\", \"{name}\", \"{}\")\n", path.display());
+                |name: &str, value: &dyn Display| format!("modparam(\"tls\", \"{name}\", \"{value}\")\n");
             tls = [
                 format!("enable_tls=yes\nlisten=tls:{secure}"),
                 "loadmodule \"tls.so\"".to_owned(),
                 // What it takes unless told is TLS 1.0, for which OpenSSL has no signatures any more.
-                parameter("tls_method", Path::new("TLSv1.2+"))
-                    + &parameter("certificate", certificate)
-                    + &parameter("private_key", key),
+                parameter("tls_method", &"TLSv1.2+")
+                    + &parameter("certificate", &certificate.display())
+                    + &parameter("private_key", &key.display()),
             ];
         }
         let [listen, module, parameters] = tls;
