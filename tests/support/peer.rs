@@ -29,6 +29,11 @@ impl Peer {
         Self { child, name }
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it has bound the port `port`, for UDP or TCP, as the kernel sees it.
     pub fn wait_for_port(&mut self, port: u16, folder: &Path) {
         let wanted = format!(":{port:04X}");
