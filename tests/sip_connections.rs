@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use callahead::engine::signalling::{
-    Counters, Limits, Listen, TlsPeer, Unclaimed, Unreachable, server_config,
-};
+use callahead::engine::signalling::{Counters, Limits, Listen, TlsPeer, Unclaimed, server_config};
 use callahead::sip::endpoint::Accept;
 use callahead::sip::framing::Piece;
 use callahead::sip::message::{Header, HeaderName, Message, Method};
