@@ -30,6 +30,13 @@ pub struct Phone {
     pub max_contacts: u32,
 }
 
+impl Phone {
+    /// Why a call to its number takes no trunk.
+    pub fn on_net(&self) -> String {
+        format!("on-net: telephone {}", self.name)
+    }
+}
+
 /// Reads the telephones; secrets in files are looked for in `dir`. A number of `dids` cannot be a telephone's as well.
 pub(super) fn parse(
     file: &str,

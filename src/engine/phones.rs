@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::{debug, info};
 
 use super::Engine;
+use super::onnet::Device;
 use super::signalling::Inbound;
 use crate::config::Config;
 use crate::sip::Hop;
@@ -65,6 +66,14 @@ impl Phones {
     /// What its INVITE gets instead.
     pub fn caller(&self, source: Hop, invite: &Message) -> Result<String, Answer> {
         self.lock().caller(Instant::now(), source, invite)
+    }
+
+    /// The device of the telephone `name` that was heard of last.
+    pub fn device(&self, name: &str, now: Instant) -> Option<Device> {
+        let registrar = self.lock();
+        let binding = *registrar.bindings(now, name).first()?;
+        let path = binding.path.iter().map(|proxy| proxy.to_string()).collect();
+        Some(Device::new(binding.contact.clone(), binding.hop, path))
     }
 
     fn lock(&self) -> MutexGuard<'_, Registrar> {
