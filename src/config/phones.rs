@@ -28,6 +28,8 @@ pub struct Phone {
     pub password: Secret,
     /// How many devices may be registered for it at once.
     pub max_contacts: u32,
+    /// Whether its devices give up when they are offered a digest other than MD5.
+    pub md5_only: bool,
 }
 
 impl Phone {
@@ -97,11 +99,13 @@ fn read_phone(item: &Item<'_, '_>, dir: &Path, surroundings: &Surroundings<'_>) 
     let password = password.and_then(|item| secret::read(&item, dir, surroundings));
     let max_contacts =
         table.get("max_contacts").map_or(Some(DEFAULT_CONTACTS), |item| item.integer(1..=MAX_CONTACTS));
+    let md5_only = table.get("md5_only").map_or(Some(false), |item| item.boolean());
     table.finish();
     Some(Phone {
         name: item.key.to_owned(),
         number: number?,
         password: password?,
         max_contacts: max_contacts?,
+        md5_only: md5_only?,
     })
 }

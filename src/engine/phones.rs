@@ -85,6 +85,7 @@ fn accounts(config: &Config) -> HashMap<String, Account> {
     let account = |phone: &crate::config::Phone| Account {
         password: phone.password.clone(),
         max_contacts: usize::try_from(phone.max_contacts).unwrap_or(1),
+        md5_only: phone.md5_only,
     };
     config.phones.values().map(|phone| (phone.name.clone(), account(phone))).collect()
 }
