@@ -12,7 +12,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 BUILD_PACKAGES := build-essential cmake pkg-config python3-pip python3-venv ca-certificates \
 	festival festvox-us-slt-hts flite espeak-ng
-TEST_PACKAGES := $(BUILD_PACKAGES) sip-tester baresip-core kamailio kamailio-tls-modules sox tshark asterisk-core-sounds-en asterisk-core-sounds-en-wav \
+TEST_PACKAGES := $(BUILD_PACKAGES) sip-tester baresip-core linphone-cli kamailio kamailio-tls-modules sox tshark \
+	asterisk-core-sounds-en asterisk-core-sounds-en-wav \
 	chromium $(if $(shell command -v npm),,nodejs npm)
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

@@ -14,7 +14,7 @@ mod support {
 use callahead::call::{AttemptState, EndCause};
 use callahead::transcribe::wer;
 use support::baresip::Baresip;
-use support::engine::{CREDENTIALS, Ended, MESSAGE, TestEngine};
+use support::engine::{CREDENTIALS, Ended, MESSAGE, PROMPT_AND_MESSAGE, TestEngine};
 use support::sipp::{FRAME, Sipp};
 use support::sound;
 
@@ -160,29 +160,6 @@ async fn sipp_takes_ten_calls_at_once() {
     assert_eq!(engine.recorded_files().len(), CALLS, "ten WAV files, no journal left over");
     peer.finish();
 }
-
-/// Plays a prompt, then takes a message.
-const PROMPT_AND_MESSAGE: &str = r#"
-title    = "Say something and take a message"
-start    = "greet"
-language = ["en"]
-
-[step.greet]
-play = "conf-getpin.wav"
-next = "take"
-
-[step.take]
-record = { max = "90s", silence = "3s", beep = false }
-on     = { done = "thanks", silence = "nothing" }
-
-[step.thanks]
-outcome = "instructions"
-hangup  = true
-
-[step.nothing]
-outcome = "no_response"
-hangup  = true
-"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baresip_hears_our_prompt_and_we_hear_its_speech() {

@@ -83,7 +83,7 @@ fn register(now: Instant) -> Result<Registrar> {
     let mut registrar = Registrar::new("depot", 3);
     let account = |index| {
         let password = Secret::new(format!("password-{index}"));
-        (format!("phone{index}"), Account { password, max_contacts: 2 })
+        (format!("phone{index}"), Account { password, max_contacts: 2, md5_only: false })
     };
     registrar.set_accounts((0..COUNT).map(account).collect::<HashMap<_, _>>());
     let mut rng = StdRng::seed_from_u64(4);

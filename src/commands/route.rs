@@ -1,4 +1,5 @@
-//! `callahead route NUMBER`: which trunks would carry a call, in which order and why, and why the others would not.
+//! `callahead route NUMBER`: which trunks would carry a call, in which order and why, and why the others would not; or which
+//! telephone of the house it goes to.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -43,6 +44,13 @@ impl Route {
                 "{} is never called: `forbidden` in [routing] of callahead.toml has {prefix}",
                 number.e164()
             );
+        }
+        if let Some(phone) = config.telephone(&number) {
+            match self.json {
+                true => println!("{}", json!({ "number": number.e164(), "on_net": phone.name })),
+                false => println!("{}, {}", number.e164(), phone.on_net()),
+            }
+            return Ok(());
         }
         let live = runtime()?.block_on(live(&config))?;
         if let Some((states, age)) = &live {

@@ -173,6 +173,11 @@ impl Config {
         }
     }
 
+    /// The telephone of the house that has this number.
+    pub fn telephone(&self, number: &Number) -> Option<&Phone> {
+        self.phones.values().find(|phone| phone.number == *number)
+    }
+
     /// The plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.plans.get(name)

@@ -28,6 +28,15 @@ pub struct Phone {
     pub password: Secret,
     /// How many devices may be registered for it at once.
     pub max_contacts: u32,
+    /// Whether its devices give up when they are offered a digest other than MD5.
+    pub md5_only: bool,
+}
+
+impl Phone {
+    /// Why a call to its number takes no trunk.
+    pub fn on_net(&self) -> String {
+        format!("on-net: telephone {}", self.name)
+    }
 }
 
 /// Reads the telephones; secrets in files are looked for in `dir`. A number of `dids` cannot be a telephone's as well.
@@ -90,11 +99,13 @@ fn read_phone(item: &Item<'_, '_>, dir: &Path, surroundings: &Surroundings<'_>) 
     let password = password.and_then(|item| secret::read(&item, dir, surroundings));
     let max_contacts =
         table.get("max_contacts").map_or(Some(DEFAULT_CONTACTS), |item| item.integer(1..=MAX_CONTACTS));
+    let md5_only = table.get("md5_only").map_or(Some(false), |item| item.boolean());
     table.finish();
     Some(Phone {
         name: item.key.to_owned(),
         number: number?,
         password: password?,
         max_contacts: max_contacts?,
+        md5_only: md5_only?,
     })
 }

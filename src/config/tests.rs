@@ -306,7 +306,7 @@ const BROKEN: &[Case] = &[
         PHONES,
         "# [phone.desk]",
         "[phone.desk]\nnumber = \"+12025550180\"\npassword = \"hunter2\"",
-        &["`password` must not stand in this file", "phones.toml:7:12"],
+        &["`password` must not stand in this file", "phones.toml:8:12"],
     ),
     (PHONES, "# [phone.desk]", "[phones.desk]", &["unknown key `phones`", "did you mean `phone`?"]),
     (
@@ -360,7 +360,9 @@ fn numbers_and_phones_are_read_and_may_be_absent() {
     let did = &config.numbers[&"+12025550100".parse::<Number>().unwrap()];
     assert_eq!((did.plan.as_str(), did.ring, did.trunks.len()), ("inbound-menu", Duration::ZERO, 0));
     let desk = &config.phones["desk"];
-    assert_eq!((desk.number.e164(), desk.max_contacts), ("+12025550180", 3));
+    assert_eq!((desk.number.e164(), desk.max_contacts, desk.md5_only), ("+12025550180", 3, false));
+    assert_eq!(config.telephone(&desk.number), Some(desk));
+    assert_eq!(config.telephone(&"+12025550100".parse().unwrap()), None);
     assert_eq!(desk.password.reveal(), "from-env");
     let again = phones.replace("[phone.desk]", "[phone.shed]") + phones;
     std::fs::write(copy.path(PHONES), again).unwrap();

@@ -14,10 +14,10 @@ use uuid::Uuid;
 use super::Engine;
 use super::drive::Drive;
 use super::media::{Leg, LegConfig};
+use super::onnet::Peer;
 use super::recordings::LiveRecording;
 use super::routing::{self, Failed, NoWay, OnTrunk, Way};
 use super::trace::CallTrace;
-use super::trunks::Line;
 use crate::call::{Call, Conclusion, EndCause, Limits, Offered, PromptAudio, Talk};
 use crate::config::Config;
 use crate::dialplan::{Interpreter, Prompt, VarError};
@@ -88,18 +88,22 @@ pub async fn make(
     Ok(())
 }
 
-/// One attempt. `Some`: it failed, is stored as ended, and this is where the call goes next.
+/// One attempt. `Some`: its trunk failed, it is stored as ended, and this is where the call goes next.
 async fn one(
     engine: &Arc<Engine>,
     config: &Config,
     call: &store::calls::Call,
     number: &Number,
-    (way, line): (Way, Line),
+    (way, peer): (Way, Peer),
     failed: &mut Failed,
-) -> Result<Option<(Way, Line)>, NotBegun> {
+) -> Result<Option<(Way, Peer)>, NotBegun> {
     let attempt = Uuid::now_v7();
-    let prepared = prepare(engine, config, call, number, attempt, &line).await?;
-    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, way.route()).await {
+    if let Peer::Absent(name) = &peer {
+        absent(engine, config, call, attempt, way, name).await?;
+        return Ok(None);
+    }
+    let prepared = prepare(engine, config, call, number, attempt, &peer).await?;
+    match attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, way.route.clone()).await {
         Ok(Some(_)) => {}
         Ok(None) => {
             prepared.discard().await; // cancelled or taken meanwhile
@@ -110,7 +114,7 @@ async fn one(
             return Err(error.into());
         }
     }
-    let trunk = &line.trunk.name;
+    let trunk = &way.route.trunk;
     let (conclusion, recording) = dial(engine, config, call.id, attempt, trunk, prepared, way.on_trunk).await;
     info!(call = %call.id, trunk, cause = %conclusion.cause, outcome = conclusion.outcome, "attempt ended");
     if conclusion.answered {
@@ -122,7 +126,7 @@ async fn one(
     // Whoever sees the call done must not see a recording that is about to vanish.
     recording.forget(engine).await;
     let mut next = None;
-    if routing::may_fail_over(&conclusion) {
+    if matches!(peer, Peer::Trunk(_)) && routing::may_fail_over(&conclusion) {
         failed.push((trunk.clone(), conclusion.reason.clone().unwrap_or_else(|| conclusion.cause.to_string())));
         next = routing::another(engine, number, failed).await;
     }
@@ -133,9 +137,41 @@ async fn one(
     let after = conclude(engine, attempt, &conclusion, &then).await;
     let goes_on = after.is_some_and(|call| call.state == CallState::Pending);
     if let Some((way, _)) = next.as_ref().filter(|_| goes_on) {
-        warn!(call = %call.id, from = trunk, to = way.trunk.name, "the trunk failed: the next is tried");
+        warn!(call = %call.id, from = trunk, to = way.route.trunk, "the trunk failed: the next is tried");
     }
     Ok(next.filter(|_| goes_on))
+}
+
+/// The attempt to reach a telephone that has not registered: nobody answers it.
+async fn absent(
+    engine: &Engine,
+    config: &Config,
+    call: &store::calls::Call,
+    attempt: Uuid,
+    way: Way,
+    name: &str,
+) -> Result<(), NotBegun> {
+    let begun = attempts::begin_dialing(&engine.store, Timestamp::now(), attempt, call.id, way.route).await?;
+    if begun.is_some() {
+        info!(call = %call.id, telephone = name, "a telephone that is not registered cannot be called");
+        let reason = format!("the telephone {name} is not registered");
+        let conclusion = unanswered(EndCause::NoAnswer, reason);
+        conclude(engine, attempt, &conclusion, &what_next(config, call, &conclusion)).await;
+    }
+    Ok(())
+}
+
+fn unanswered(cause: EndCause, reason: String) -> Conclusion {
+    Conclusion {
+        cause,
+        sip_status: None,
+        reason: Some(reason),
+        outcome: None,
+        answers: Vec::new(),
+        collected: BTreeMap::new(),
+        answered: false,
+        reached: false,
+    }
 }
 
 impl Prepared {
@@ -151,7 +187,7 @@ async fn prepare(
     call: &store::calls::Call,
     number: &Number,
     attempt: Uuid,
-    line: &Line,
+    peer: &Peer,
 ) -> Result<Prepared, NotBegun> {
     let plan = config.plans.get(&call.plan).ok_or_else(|| NotBegun::UnknownPlan(call.plan.clone()))?;
     let mut vars: BTreeMap<String, String> = call.vars.0.clone();
@@ -161,13 +197,15 @@ async fn prepare(
     let interpreter = Interpreter::new(plan.clone(), vars, &call.language).map_err(bad_vars)?;
     let talk = Talk::new(interpreter, render(engine, prompts).await?);
 
-    line.tls_peers().for_each(|(address, peer)| engine.signalling.learn_tls_peer(address, peer));
-    let local = engine.signalling.address_towards(line.hop().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?)?;
+    peer.tls_peers().for_each(|(address, peer)| engine.signalling.learn_tls_peer(address, peer));
+    let nobody = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let local = engine.signalling.address_towards(peer.hop().ok_or_else(nobody)?)?;
     let leg = engine.media.open(&LegConfig::new(local.ip(), Some(config.media.rtp_timeout)))?;
     let origin = SessionOrigin { id: Timestamp::now().as_second().unsigned_abs(), version: 1 };
-    let offered = Offered { media: line.media(), origin, local_rtp: line.media_address(leg.local_addr()) };
+    let offered = Offered { media: peer.media(), origin, local_rtp: peer.media_address(leg.local_addr()) };
     let sdp = sdp::offer(&offered.media, offered.origin, offered.local_rtp, Direction::SendRecv);
-    let invite = line.invite(number, local, sdp).map_err(|error| NotBegun::Trunk(error.to_string()))?;
+    let invite = peer.invite(number, local, sdp).ok_or_else(nobody)?;
+    let invite = invite.map_err(|error| NotBegun::Trunk(error.to_string()))?;
     // Last, because it leaves a file: nothing after it fails without discarding it.
     let (tap, recording) = LiveRecording::begin(engine, attempt).await?;
     Ok(Prepared { talk, leg, invite, offered, tap, recording })
@@ -218,15 +256,9 @@ async fn dial(
         on_trunk: Some(on_trunk),
         trace,
     };
-    let conclusion = drive.run().await.unwrap_or_else(|| Conclusion {
-        cause: EndCause::Unknown,
-        sip_status: None,
-        reason: Some("the call's machine ended without a conclusion".to_owned()),
-        outcome: None,
-        answers: Vec::new(),
-        collected: BTreeMap::new(),
-        answered: false,
-        reached: true, // for all we know
+    let conclusion = drive.run().await.unwrap_or_else(|| {
+        let reason = "the call's machine ended without a conclusion".to_owned();
+        Conclusion { reached: true /* for all we know */, ..unanswered(EndCause::Unknown, reason) }
     });
     engine.running().remove(&call);
     (conclusion, recording)

@@ -9,6 +9,7 @@
 //! | `routing` | which trunk a call takes, and what its end says about the trunk |
 //! | `inbound` | who may call us, and which plan answers |
 //! | `phones` | telephones of the house that register |
+//! | `onnet` | calls to those telephones, past the trunks |
 //! | `answering` | one call that came in, to its stored end |
 //! | `trunks` | where a trunk is, and the INVITE that it gets |
 //! | `resolver` | names to hops, by the DNS and `/etc/hosts` |
@@ -32,6 +33,7 @@ mod drive;
 mod health;
 mod inbound;
 pub mod media;
+mod onnet;
 mod phones;
 mod recordings;
 mod registrar;

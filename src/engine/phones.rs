@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::{debug, info};
 
 use super::Engine;
+use super::onnet::Device;
 use super::signalling::Inbound;
 use crate::config::Config;
 use crate::sip::Hop;
@@ -67,6 +68,14 @@ impl Phones {
         self.lock().caller(Instant::now(), source, invite)
     }
 
+    /// The device of the telephone `name` that was heard of last.
+    pub fn device(&self, name: &str, now: Instant) -> Option<Device> {
+        let registrar = self.lock();
+        let binding = *registrar.bindings(now, name).first()?;
+        let path = binding.path.iter().map(|proxy| proxy.to_string()).collect();
+        Some(Device::new(binding.contact.clone(), binding.hop, path))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registrar> {
         self.registrar.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +85,7 @@ fn accounts(config: &Config) -> HashMap<String, Account> {
     let account = |phone: &crate::config::Phone| Account {
         password: phone.password.clone(),
         max_contacts: usize::try_from(phone.max_contacts).unwrap_or(1),
+        md5_only: phone.md5_only,
     };
     config.phones.values().map(|phone| (phone.name.clone(), account(phone))).collect()
 }

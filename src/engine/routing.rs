@@ -8,6 +8,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::Engine;
+use super::onnet::Peer;
 use super::trunks::Line;
 use crate::call::{Conclusion, EndCause};
 use crate::config::Trunk;
@@ -33,11 +34,18 @@ pub(super) struct OnTrunk {
     ticket: Option<Ticket>,
 }
 
-/// The trunk that was chosen, and why.
+/// Where the call goes, and why.
 pub(super) struct Way {
     pub on_trunk: OnTrunk,
-    pub trunk: Arc<Trunk>,
-    why: Why,
+    /// What the attempt's row keeps.
+    pub route: Route,
+    to: To,
+}
+
+enum To {
+    Trunk(Arc<Trunk>),
+    /// The telephone of this name.
+    Telephone(String),
 }
 
 /// What an attempt's row keeps.
@@ -51,8 +59,13 @@ struct Why {
     /// Who would be next.
     others: Vec<Candidate>,
     skipped: Vec<Skipped>,
-    #[serde(skip)]
-    failover: u32,
+}
+
+/// The same for a call that takes no trunk.
+#[derive(Serialize)]
+struct OnNet {
+    trunk: String,
+    reason: String,
 }
 
 /// Why no trunk carries a call now. Texts name no times, so that the same reason is always the same text.
@@ -74,7 +87,8 @@ pub enum NoWay {
     },
 }
 
-/// Chooses the best trunk for `number` that has not `failed` in this chain, and takes a place on it.
+/// Chooses the best trunk for `number` that has not `failed` in this chain, and takes a place on it. A number of the house
+/// takes none.
 ///
 /// # Errors
 /// See [`NoWay`]; then nothing was taken.
@@ -89,6 +103,14 @@ pub(super) fn take(engine: &Arc<Engine>, number: &Number, failed: &Failed) -> Re
         return Err(NoWay::Later { reason, wait: WAIT });
     }
     routes.check(now).map_err(NoWay::EngineFull)?;
+    if let Some(phone) = config.telephone(number) {
+        let trunk = format!("phone:{}", phone.name);
+        let ticket = routes.begin_on_net(&trunk, now).map_err(NoWay::EngineFull)?;
+        drop(routes);
+        let on_trunk = OnTrunk { engine: engine.clone(), ticket: Some(ticket) };
+        let why = OnNet { trunk: trunk.clone(), reason: phone.on_net() };
+        return Ok(Way { on_trunk, route: route(trunk, 0, &why), to: To::Telephone(phone.name.clone()) });
+    }
     let Choice { strategy, mut candidates, skipped } = routes.choose(number, failed, now);
     if candidates.is_empty() {
         return Err(no_way(&skipped, now));
@@ -105,17 +127,22 @@ pub(super) fn take(engine: &Arc<Engine>, number: &Number, failed: &Failed) -> Re
     };
     drop(routes);
     let why = Why {
-        trunk: best.trunk,
+        trunk: best.trunk.clone(),
         strategy,
         reason: best.reason,
         per_minute: best.per_minute,
         quality: best.quality,
         others: candidates,
         skipped,
-        failover: u32::try_from(failed.len()).unwrap_or(u32::MAX),
     };
+    let failover = u32::try_from(failed.len()).unwrap_or(u32::MAX);
     let on_trunk = OnTrunk { engine: engine.clone(), ticket: Some(ticket) };
-    Ok(Way { on_trunk, trunk: Arc::new(trunk.clone()), why })
+    Ok(Way { on_trunk, route: route(best.trunk, failover, &why), to: To::Trunk(Arc::new(trunk.clone())) })
+}
+
+fn route(trunk: String, failover: u32, why: &impl Serialize) -> Route {
+    let why = serde_json::to_value(why).inspect_err(|error| warn!(%error, "a route's reasons are not kept"));
+    Route { trunk, failover, why: why.ok() }
 }
 
 fn no_way(skipped: &[Skipped], now: Instant) -> NoWay {
@@ -141,7 +168,7 @@ fn no_way(skipped: &[Skipped], now: Instant) -> NoWay {
     }
 }
 
-/// Finds the address of the chosen trunk. One that has none has failed, and the next is taken.
+/// Finds where the telephone or the chosen trunk is. A trunk that has no address has failed, and the next is taken.
 ///
 /// # Errors
 /// No trunk is left.
@@ -150,19 +177,26 @@ pub(super) async fn resolve(
     number: &Number,
     mut way: Way,
     failed: &mut Failed,
-) -> Result<(Way, Line), NoWay> {
+) -> Result<(Way, Peer), NoWay> {
     loop {
-        let error = match Line::resolve(way.trunk.clone(), &engine.resolver).await {
+        let trunk = match &way.to {
+            To::Telephone(name) => {
+                let peer = Peer::telephone(engine, name);
+                return Ok((way, peer));
+            }
+            To::Trunk(trunk) => trunk.clone(),
+        };
+        let error = match Line::resolve(trunk.clone(), &engine.resolver).await {
             Ok(mut line) => {
-                let watched = engine.watched().of(&line.trunk.name).clone();
+                let watched = engine.watched().of(&trunk.name).clone();
                 line.seen_at = watched.seen_at;
                 line.service_route = watched.service_route;
-                return Ok((way, line));
+                return Ok((way, Peer::Trunk(line)));
             }
             Err(error) => error,
         };
-        warn!(trunk = way.trunk.name, %error, "the trunk's host has no address");
-        failed.push((way.trunk.name.clone(), format!("its host has no address: {error}")));
+        warn!(trunk = trunk.name, %error, "the trunk's host has no address");
+        failed.push((trunk.name.clone(), format!("its host has no address: {error}")));
         way.on_trunk.end(Verdict::Failed);
         way = take(engine, number, failed)?;
     }
@@ -173,7 +207,7 @@ pub(super) async fn another(
     engine: &Arc<Engine>,
     number: &Number,
     failed: &mut Failed,
-) -> Option<(Way, Line)> {
+) -> Option<(Way, Peer)> {
     let deadline = Instant::now() + PATIENCE;
     while !engine.is_draining() {
         match take(engine, number, failed) {
@@ -244,15 +278,6 @@ impl OnTrunk {
 impl Drop for OnTrunk {
     fn drop(&mut self) {
         self.hand_back(Verdict::Nothing);
-    }
-}
-
-impl Way {
-    /// What the attempt's row keeps.
-    pub fn route(&self) -> Route {
-        let why = serde_json::to_value(&self.why)
-            .inspect_err(|error| warn!(%error, "a route's reasons are not kept"));
-        Route { trunk: self.trunk.name.clone(), failover: self.why.failover, why: why.ok() }
     }
 }
 

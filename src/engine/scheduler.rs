@@ -90,10 +90,11 @@ async fn look(engine: &Arc<Engine>, attempts: &mut JoinSet<()>) -> Result<(), St
                     calls::wait(&engine.store, Timestamp::now(), call.id, &reason, call.due_at).await?;
                 }
                 said_full = true;
-                if matches!(full, NoWay::EngineFull(_)) || !engine.routes().has_room(Instant::now()) {
+                let elsewhere = !engine.config().phones.is_empty() || engine.routes().has_room(Instant::now());
+                if matches!(full, NoWay::EngineFull(_)) || !elsewhere {
                     return Ok(());
                 }
-                continue; // another number may go over another trunk
+                continue; // another number may go over another trunk, or to a telephone of the house
             }
         };
         engine.in_hand().insert(call.id);

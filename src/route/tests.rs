@@ -86,6 +86,18 @@ fn the_engine_has_its_own_bounds_and_a_refusal_takes_nothing() {
 }
 
 #[test]
+fn a_call_of_the_house_counts_in_the_engine_and_on_no_trunk() {
+    let now = Instant::now();
+    let mut routes = Routes::new(rules(1, [limits("a", 0, 5)]), now);
+    let ticket = routes.begin_on_net("phone:desk", now).unwrap();
+    assert_eq!((routes.active(), routes.active_on("a")), (1, 0));
+    assert_eq!(routes.begin_on_net("phone:desk", now).unwrap_err(), Full::Calls { max: 1 });
+    assert_eq!(routes.begin("a", now).unwrap().unwrap_err(), Skip::Full(Full::Calls { max: 1 }));
+    routes.end(ticket, Verdict::Failed, now);
+    assert_eq!((routes.active(), order(&routes, now).len()), (0, 1), "no trunk is blamed");
+}
+
+#[test]
 fn a_reload_keeps_what_is_running_and_what_is_known() {
     let now = Instant::now();
     let mut routes = Routes::new(rules(9, [limits("a", 0, 2), limits("b", 1, 2), limits("d", 2, 2)]), now);

@@ -239,6 +239,15 @@ impl Routes {
         }))
     }
 
+    /// Begins a call that takes no trunk: it counts in the engine only. `peer` is no trunk's name.
+    ///
+    /// # Errors
+    /// The engine is full.
+    pub fn begin_on_net(&mut self, peer: &str, now: Instant) -> Result<Ticket, Full> {
+        self.engine.take(now)?;
+        Ok(Ticket { trunk: peer.to_owned(), pass: Pass::Ordinary, began: now, post_dial: None })
+    }
+
     /// The trunk has brought the call to the callee: it rings, or was answered. Only the first time counts.
     pub fn reached(&mut self, ticket: &mut Ticket, now: Instant) {
         if ticket.post_dial.is_some() {

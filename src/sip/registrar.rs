@@ -28,6 +28,8 @@ pub struct Account {
     pub password: Secret,
     /// How many devices at once; a further one takes the place of the one that was heard of longest ago.
     pub max_contacts: usize,
+    /// Its devices give up when they are offered anything but MD5.
+    pub md5_only: bool,
 }
 
 /// Where one device of an account is.
@@ -115,10 +117,10 @@ impl Registrar {
         if !trusted && self.penalties.is_silenced(now, address) && !self.is_bound(source) {
             return Answer::Silence;
         }
-        let accounts = &self.accounts;
-        let verdict = self
-            .challenger
-            .verify(now, request, |user| accounts.get(user).map(|account| account.password.clone()));
+        let (accounts, unknown) = (&self.accounts, self.unknown_to(request, HeaderName::To));
+        let verdict = self.challenger.verify_with(now, request, unknown, |user| {
+            accounts.get(user).map(|account| account.password.clone())
+        });
         match verdict {
             Verdict::Accepted { username } => {
                 self.penalties.forgive(address);
@@ -146,9 +148,9 @@ impl Registrar {
         if self.penalties.is_silenced(now, address) && !self.is_bound(source) {
             return Err(Answer::Silence);
         }
-        let accounts = &self.accounts;
+        let (accounts, unknown) = (&self.accounts, self.unknown_to(invite, HeaderName::From));
         let password = |user: &str| accounts.get(user).map(|account| account.password.clone());
-        match self.proxy.verify(now, invite, password) {
+        match self.proxy.verify_with(now, invite, unknown, password) {
             Verdict::Accepted { username } => {
                 self.penalties.forgive(address);
                 Ok(username)
@@ -160,6 +162,14 @@ impl Registrar {
                 Penalty::Silence => Answer::Silence,
             }),
         }
+    }
+
+    /// What must not be offered to whoever `field` names.
+    fn unknown_to(&self, request: &Message, field: HeaderName) -> &'static [Algorithm] {
+        let value = request.header(field).unwrap_or_default();
+        let address = NameAddr::parse(&value).and_then(|address| address.to_uri().ok());
+        let account = address.and_then(|address| self.accounts.get(address.user()?));
+        if account.is_some_and(|account| account.md5_only) { &[Algorithm::SHA_256] } else { &[] }
     }
 
     fn is_bound(&self, source: Hop) -> bool {

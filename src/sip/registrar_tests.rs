@@ -26,7 +26,7 @@ struct Device {
 impl House {
     fn new() -> Self {
         let mut registrar = Registrar::new("house", 1);
-        let account = Account { password: Secret::new("right"), max_contacts: 2 };
+        let account = Account { password: Secret::new("right"), max_contacts: 2, md5_only: false };
         registrar.set_accounts(HashMap::from([("desk".to_owned(), account)]));
         Self { registrar, now: Instant::now() }
     }
@@ -189,7 +189,7 @@ fn wrong_passwords_are_challenged_forbidden_and_silenced_but_not_for_who_is_boun
 #[test]
 fn a_stranger_cannot_register_for_another_and_a_changed_password_ends_bindings() {
     let (mut house, mut device) = (House::new(), Device::new("right", 1));
-    let account = |password| Account { password: Secret::new(password), max_contacts: 2 };
+    let account = |password| Account { password: Secret::new(password), max_contacts: 2, md5_only: false };
     let both = |desk| HashMap::from([("desk".into(), account(desk)), ("shed".into(), account("other"))]);
     house.registrar.set_accounts(both("right"));
     let mut request = device.request(&[("Contact", "<sip:desk@10.0.0.5>")]);
@@ -208,4 +208,20 @@ fn a_stranger_cannot_register_for_another_and_a_changed_password_ends_bindings()
     assert_eq!(house.contacts().len(), 1);
     house.registrar.set_accounts(both("changed"));
     assert!(house.contacts().is_empty());
+}
+
+#[test]
+fn a_device_that_gives_up_at_sha_256_is_offered_md5_alone() {
+    let mut house = House::new();
+    let algorithms = |answer: Answer| -> Vec<bool> {
+        let Answer::Respond(401, headers) = answer else { panic!("{answer:?}") };
+        headers.iter().map(|header| header.value().contains("algorithm=MD5")).collect()
+    };
+    let mut device = Device::new("right", 7);
+    assert_eq!(algorithms(house.send(&mut device, &[])), [false, true]);
+    let account = Account { password: Secret::new("right"), max_contacts: 2, md5_only: true };
+    house.registrar.set_accounts(HashMap::from([("desk".to_owned(), account)]));
+    assert_eq!(algorithms(house.send(&mut device, &[])), [true]);
+    let answer = house.register(&mut device, &[("Contact", "<sip:desk@192.0.2.7>")]);
+    assert!(matches!(answer, Answer::Respond(200, _)), "{answer:?}");
 }

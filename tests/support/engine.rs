@@ -46,6 +46,29 @@ outcome = "no_response"
 hangup  = true
 "#;
 
+/// Plays a prompt, then takes a message.
+pub const PROMPT_AND_MESSAGE: &str = r#"
+title    = "Say something and take a message"
+start    = "greet"
+language = ["en"]
+
+[step.greet]
+play = "conf-getpin.wav"
+next = "take"
+
+[step.take]
+record = { max = "90s", silence = "3s", beep = false }
+on     = { done = "thanks", silence = "nothing" }
+
+[step.thanks]
+outcome = "instructions"
+hangup  = true
+
+[step.nothing]
+outcome = "no_response"
+hangup  = true
+"#;
+
 /// The username and password that the trunk file names.
 pub const CREDENTIALS: (&str, &str) = ("depot42", "s3cret-trunk");
 

@@ -1,6 +1,7 @@
 //! A foreign program on loopback: started by a test, stopped by its pid when the test is over.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,8 +22,19 @@ pub struct Peer {
 impl Peer {
     /// Starts `command` in `folder`; what it prints goes to `output.log` there. `package` is what Debian calls it.
     pub fn start(name: &'static str, package: &str, command: &mut Command, folder: &Path) -> Self {
+        Self::start_with(name, package, command, folder, Stdio::null())
+    }
+
+    /// The same; if `stdin` is a pipe, it can be told something.
+    pub fn start_with(
+        name: &'static str,
+        package: &str,
+        command: &mut Command,
+        folder: &Path,
+        stdin: Stdio,
+    ) -> Self {
         let log = File::create(folder.join("output.log")).unwrap();
-        let command = command.current_dir(folder).stdin(Stdio::null());
+        let command = command.current_dir(folder).stdin(stdin);
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
         let child =
             child.unwrap_or_else(|error| panic!("cannot start `{name}`: {error}; apt-get install {package}"));
@@ -49,6 +61,25 @@ impl Peer {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "`{}` ended: {ended:?}\n{}", self.name, logs(folder));
             assert!(begun.elapsed() < PATIENCE, "`{}` does not come up\n{}", self.name, logs(folder));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Writes a line to its standard input.
+    #[allow(dead_code, reason = "only a test whose peer is driven by its input uses it")]
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it was started with a pipe");
+        writeln!(stdin, "{line}").unwrap();
+    }
+
+    /// Waits until the file `log` in its folder, which exists, has `text`.
+    #[allow(dead_code, reason = "only a test whose peer says what it does uses it")]
+    pub fn wait_for_text(&mut self, log: &str, text: &str, folder: &Path) {
+        let begun = Instant::now();
+        while !String::from_utf8_lossy(&fs::read(folder.join(log)).unwrap()).contains(text) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "`{}` ended: {ended:?}\n{}", self.name, logs(folder));
+            assert!(begun.elapsed() < PATIENCE, "`{}` does not say `{text}`\n{}", self.name, logs(folder));
             std::thread::sleep(Duration::from_millis(20));
         }
     }

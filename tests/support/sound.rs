@@ -8,6 +8,19 @@ pub fn read(path: &std::path::Path) -> Vec<i16> {
     reader.into_samples().collect::<Result<_, _>>().unwrap()
 }
 
+/// Writes such a file.
+pub fn write(path: &std::path::Path, samples: &[i16]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    samples.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
+}
+
 /// Where in `whole` the sound of `part` is, by normalised cross-correlation of its loudest 100 ms, and how alike the two are
 /// over the whole of `part`: 1 is the same but for its volume, 0 is unrelated.
 pub fn find(whole: &[i16], part: &[i16]) -> (isize, f64) {

@@ -76,7 +76,9 @@ function attemptInWords(attempt) {
   const detail = attempt.reason ? ` (${attempt.reason})` : "";
   const words = [`${time(attempt.dialing_at)} over ${attempt.trunk}: ${end}${detail}`];
   const why = attempt.route_why;
-  if (why) {
+  if (why && !why.skipped) {
+    words.push(why.reason); // a telephone of the house: no trunk was chosen
+  } else if (why) {
     words.push(`chosen for ${why.reason}`);
     words.push(...why.skipped.map((skip) => `passed over ${skip.trunk}: ${skip.reason}`));
   }

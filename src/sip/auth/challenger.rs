@@ -57,6 +57,18 @@ impl Challenger {
         request: &Message,
         password: impl Fn(&str) -> Option<Secret>,
     ) -> Verdict {
+        self.verify_with(now, request, &[], password)
+    }
+
+    /// The same, but a challenge leaves out the algorithms `unknown` to the other side: there are clients that give up when
+    /// they see one, although RFC 8760 §2.4 wants them to look for another.
+    pub fn verify_with(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        unknown: &[Algorithm],
+        password: impl Fn(&str) -> Option<Secret>,
+    ) -> Verdict {
         let field = if self.proxy { HeaderName::ProxyAuthorization } else { HeaderName::Authorization };
         let mut stale = false;
         for line in request.lines(field) {
@@ -70,7 +82,7 @@ impl Challenger {
                 let right =
                     password(&username).is_some_and(|password| self.is_right(request, &answer, &password));
                 if !right {
-                    let fields = self.challenge(now, false);
+                    let fields = self.challenge(now, unknown, false);
                     return Verdict::Wrong(fields);
                 }
                 let count = fields.get("nc").map(|count| u32::from_str_radix(count, 16).unwrap_or(0));
@@ -80,7 +92,7 @@ impl Challenger {
                 stale = true;
             }
         }
-        Verdict::Challenge(self.challenge(now, stale))
+        Verdict::Challenge(self.challenge(now, unknown, stale))
     }
 
     fn is_right<'a>(&self, request: &Message, answer: &impl Fn(&str) -> &'a str, password: &Secret) -> bool {
@@ -113,7 +125,7 @@ impl Challenger {
         same(&question.response(), &answer("response").to_ascii_lowercase())
     }
 
-    fn challenge(&mut self, now: Instant, stale: bool) -> Vec<Header> {
+    fn challenge(&mut self, now: Instant, unknown: &[Algorithm], stale: bool) -> Vec<Header> {
         let nonce = self.nonces.issue(now);
         let name = if self.proxy { HeaderName::ProxyAuthenticate } else { HeaderName::WwwAuthenticate };
         let stale = if stale { ", stale=true" } else { "" };
@@ -125,7 +137,7 @@ impl Challenger {
             );
             Header::new(name.clone(), &text)
         };
-        self.algorithms.iter().map(line).collect()
+        self.algorithms.iter().filter(|algorithm| !unknown.contains(algorithm)).map(line).collect()
     }
 }
 
@@ -196,7 +208,7 @@ mod tests {
         client.authorize(&mut request, &mut rng);
         let Verdict::Wrong(fields) = server.verify(now, &request, know) else { panic!() };
         assert!(!client.take_challenges(&response(407, fields)));
-        assert!(!DigestClient::new(None).take_challenges(&response(407, server.challenge(now, false))));
+        assert!(!DigestClient::new(None).take_challenges(&response(407, server.challenge(now, &[], false))));
     }
 
     #[test]
